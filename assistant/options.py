@@ -1,0 +1,398 @@
+"""The command line as a musician meets it: every command and flag, its help, and the value it stands for.
+
+A flag's text becomes its value while the line is read; whatever it cannot mean is a UserError then and
+there, before a file is opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+
+from models.errors import ControlError, UserError
+from models.instruments import Instrument, parse_instrument
+from models.theory import parse_key, parse_pitch_range, parse_progression
+
+MOST_BARS = 256
+MOST_CANDIDATES = 64
+MOST_TEMPERATURE = 2.0
+MOST_DENSITY = 1000
+MOST_VOICES = 128
+SEEDS = 1 << 32
+
+COMMANDS = {
+    "continue": "write the next bars of a piece",
+    "fill": "write chosen bars of chosen tracks anew",
+    "accompany": "add new tracks under what is there",
+    "play": "hear a MIDI file",
+    "info": "list a file's tracks, bars, key and chords",
+}
+
+_DESCRIPTION = """\
+Descant is a MIDI co-writer. Give it a piece, and it proposes several ways to
+go on, to fill bars you choose, or to add instruments, each as a MIDI file of
+its own. Your notes stay as they are, and nothing leaves this computer.
+
+Without a command it continues a piece that comes with it, as a demo, and
+names the files it wrote."""
+
+_EPILOG = """\
+example:
+  descant continue song.mid -o next.mid      writes next-1.mid to next-4.mid
+
+`descant COMMAND --help` tells what a command can do.
+
+Two variables of the environment are for those who work on Descant itself:
+DESCANT_WEIGHTS names a folder of weights to use in place of the shipped ones,
+DESCANT_DEBUG=1 shows where in the program an unexpected error happened."""
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The command in `command` (None for the demo) and its flags. UserError when they make no sense.
+
+    Exits, as argparse does, after --help.
+    """
+    if argv and argv[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        raise UserError(f'There is no command "{argv[0]}"', _command_hint(argv[0]))
+    parser, commands = _build_parser()
+    arguments, beyond = parser.parse_known_args(argv)
+    if beyond:
+        meant = commands.get(arguments.command, parser)
+        raise _left_over(beyond[0], meant)
+    return arguments
+
+
+def _command_hint(word: str) -> str:
+    if Path(word).suffix.lower() in (".mid", ".midi"):
+        return f"To write its next bars: descant continue {word} -o next.mid"
+    near = get_close_matches(word.lower(), COMMANDS, n=1)
+    return f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(COMMANDS)}."
+
+
+def _left_over(word: str, parser: _Parser) -> UserError:
+    if not word.startswith("-"):
+        return UserError(f'"{word}" is one word too many', "Put names that contain spaces into quotes.")
+    flag = word.partition("=")[0]
+    flags = [name for action in parser._actions for name in action.option_strings]
+    near = get_close_matches(flag, flags, n=1)
+    hint = f"Did you mean {near[0]}?" if near else f"{parser.prog} --help lists all there are."
+    return UserError(f"{parser.prog} has no option {flag}", hint)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of our texts, and every command on one line with its purpose."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26)
+        self._action_max_length = max(map(len, COMMANDS)) + 4
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser whose complaints are sentences."""
+
+    def error(self, message: str) -> NoReturn:
+        hint = f"{self.prog} --help shows an example."
+        if match := re.fullmatch(r"the following arguments are required: (.*)", message):
+            raise UserError(f"Missing: {match[1]}", hint)
+        if match := re.fullmatch(r"argument (.+): expected .*argument.*", message):
+            raise UserError(f"{match[1]} needs a value after it", hint)
+        raise UserError(message[:1].upper() + message[1:], hint)
+
+
+def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and those of the commands by name."""
+    parser = _Parser(
+        prog="descant",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and stop")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
+    builders = {
+        "continue": _add_continue,
+        "fill": _add_fill,
+        "accompany": _add_accompany,
+        "play": _add_play,
+        "info": _add_info,
+    }
+    parsers: dict[str, _Parser] = {}
+    for name, purpose in COMMANDS.items():
+        parsers[name] = commands.add_parser(
+            name,
+            help=purpose,
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+        )
+        builders[name](parsers[name])
+    return parser, parsers
+
+
+# --- The commands -------------------------------------------------------------------------------------
+
+
+def _add_continue(parser: _Parser) -> None:
+    parser.usage = "descant continue IN.mid -o OUT.mid [--bars N] [options]"
+    parser.description = """\
+Writes the next bars of every track that has been playing lately. They start
+at the next bar line after the last note, in the tempo and meter in force there."""
+    parser.epilog = """\
+example:
+  descant continue song.mid -o next.mid --bars 8 --key "D minor"
+                                             writes next-1.mid to next-4.mid"""
+    work = _add_input(parser)
+    work.add_argument(
+        "--bars",
+        type=_whole("--bars", 1, MOST_BARS),
+        default=8,
+        metavar="N",
+        help="how many bars (default: 8)",
+    )
+    _add_common(parser)
+
+
+def _add_fill(parser: _Parser) -> None:
+    parser.usage = "descant fill IN.mid -o OUT.mid --tracks LIST --bars BARS [options]"
+    parser.description = """\
+Writes chosen bars of chosen tracks anew, to fit what is around them. What was
+there before is replaced in the new files; the input file stays as it is."""
+    parser.epilog = """\
+example:
+  descant fill song.mid -o filled.mid --tracks Piano,2 --bars 5-8"""
+    work = _add_input(parser)
+    work.add_argument(
+        "--tracks",
+        type=_words,
+        metavar="LIST",
+        help="names or the beginnings of names, or numbers from 1, with commas between them; "
+        "`descant info` lists both (default: all tracks)",
+    )
+    work.add_argument(
+        "--bars",
+        type=_bar_span,
+        required=True,
+        metavar="BARS",
+        help='counted from 1: "5", or "5-8" with both ends',
+    )
+    _add_common(parser)
+
+
+def _add_accompany(parser: _Parser) -> None:
+    parser.usage = "descant accompany IN.mid -o OUT.mid --add LIST [options]"
+    parser.description = """\
+Adds new tracks under yours, from the first bar to the last."""
+    parser.epilog = """\
+example:
+  descant accompany song.mid -o band.mid --add "bass, drums"
+                                             writes band-1.mid to band-4.mid"""
+    work = _add_input(parser)
+    work.add_argument(
+        "--add",
+        type=_instruments,
+        required=True,
+        metavar="LIST",
+        help='instruments with commas between them: "upright bass, drums", or General MIDI programs 1 to 128',
+    )
+    _add_common(parser)
+
+
+def _add_play(parser: _Parser) -> None:
+    parser.usage = "descant play FILE [-o OUT.wav] [options]"
+    parser.description = """\
+Sounds a MIDI file through FluidSynth, a program of its own that has to be
+installed, together with a General MIDI sound font. Where there is no sound
+card, it writes the sound to a WAV file beside the input and names it."""
+    parser.epilog = """\
+example:
+  descant play next-1.mid
+  descant play next-1.mid -o next-1.wav"""
+    _add_input(parser, "FILE")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT.wav",
+        help="write the sound to this file in place of playing it",
+    )
+    parser.add_argument(
+        "--soundfont",
+        type=Path,
+        metavar="FILE",
+        help="an .sf2 or .sf3 file to use (default: one that is installed)",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite the WAV file if it exists")
+
+
+def _add_info(parser: _Parser) -> None:
+    parser.usage = "descant info FILE"
+    parser.description = """\
+Lists what is in a MIDI file: length, tempo, meter, key, chords, and its tracks
+by the numbers and names that `descant fill --tracks` understands."""
+    parser.epilog = """\
+example:
+  descant info song.mid"""
+    _add_input(parser, "FILE")
+
+
+def _add_input(parser: _Parser, metavar: str = "IN.mid") -> argparse._ArgumentGroup:
+    """The file a command reads, in a group for whatever else says what to work on."""
+    group = parser.add_argument_group("what to work on")
+    group.add_argument("input", type=Path, metavar=metavar, help="a MIDI file")
+    return group
+
+
+def _add_common(parser: _Parser) -> None:
+    """The flags of every command that writes notes."""
+    files = parser.add_argument_group("what comes out")
+    files.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT.mid",
+        help="where to write: OUT-1.mid, OUT-2.mid ... or OUT.mid itself with --candidates 1",
+    )
+    files.add_argument(
+        "--candidates",
+        type=_whole("--candidates", 1, MOST_CANDIDATES),
+        default=4,
+        metavar="N",
+        help="how many proposals (default: 4)",
+    )
+    files.add_argument(
+        "--only-new",
+        action="store_true",
+        help="write only the new bars or tracks, without the rest of the piece",
+    )
+    files.add_argument("--force", action="store_true", help="overwrite files that exist, the input file included")
+    files.add_argument(
+        "--json", action="store_true", help="describe the result as one JSON object, for other programs"
+    )
+
+    notes = parser.add_argument_group("what every new note keeps to")
+    notes.add_argument(
+        "--key",
+        type=parse_key,
+        metavar="KEY",
+        help='only notes of this scale: "D minor" (the natural scale and the raised seventh), "Bb major", '
+        '"F# dorian", "A harmonic minor" ...',
+    )
+    notes.add_argument(
+        "--chords",
+        type=parse_progression,
+        metavar="CHORDS",
+        help='chords bar by bar, repeated over the new bars: "Dm | Gm A7 | Dm". Notes on the beat and long '
+        "notes are tones of the chord",
+    )
+    notes.add_argument(
+        "--range",
+        type=parse_pitch_range,
+        metavar="LOW-HIGH",
+        help="lowest and highest note, such as C3-C5; middle C is C4. Drums are free",
+    )
+    notes.add_argument(
+        "--density",
+        type=_density,
+        metavar="NOTES",
+        help='notes a bar and track: "8" for at most 8, "2-8" for 2 to 8',
+    )
+    notes.add_argument(
+        "--max-polyphony",
+        type=_whole("--max-polyphony", 1, MOST_VOICES),
+        metavar="N",
+        help="at most so many notes of a track sound at once; 1 for a single line",
+    )
+
+    chance = parser.add_argument_group("chance")
+    chance.add_argument(
+        "--seed",
+        type=_whole("--seed", 0, SEEDS - 1),
+        metavar="N",
+        help="the same seed and request give the same notes again (default: a new one, which is named)",
+    )
+    chance.add_argument(
+        "--temperature",
+        type=_decimal("--temperature", 0.0, MOST_TEMPERATURE),
+        metavar="T",
+        help="below 1 is safer, above 1 more daring; 0 to 2 (default: as the model was learned, 1)",
+    )
+    chance.add_argument(
+        "--top-p",
+        type=_decimal("--top-p", 0.0, 1.0, above=True),
+        metavar="P",
+        help="leave out the unlikeliest choices and keep this share of chance; above 0, up to 1 (default: 0.95)",
+    )
+
+
+# --- From text to values ------------------------------------------------------------------------------
+
+
+def _whole(flag: str, least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text) if re.fullmatch(r"\s*\d{1,18}\s*", text, re.ASCII) else -1
+        if not least <= number <= most:
+            raise ControlError(f'{flag} cannot be "{text}"', f"Write a whole number from {least} to {most}.")
+        return number
+
+    return parse
+
+
+def _decimal(flag: str, least: float, most: float, above: bool = False) -> Callable[[str], float]:
+    """Numbers from `least` to `most`; `above` leaves `least` itself out."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not least <= number <= most or (above and number == least):
+            reach = f"above {least:g} and up to" if above else f"from {least:g} to"
+            raise ControlError(f'{flag} cannot be "{text}"', f"Write a number {reach} {most:g}, such as 0.9.")
+        return number
+
+    return parse
+
+
+_SPAN = re.compile(r"\s*(\d{1,9})\s*(?:(?:-|–|—|\.\.|:|to)\s*(\d{1,9})\s*)?", re.ASCII)
+
+
+def _bar_span(text: str) -> tuple[int, int]:
+    """First and last bar, counted from 1, of "5" or "5-8"."""
+    match = _SPAN.fullmatch(text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if first < 1:
+        raise ControlError(f'--bars cannot be "{text}"', 'Write one bar or a span, counted from 1: "5" or "5-8".')
+    if last < first:
+        raise ControlError(f'The bars "{text}" end before they begin', f"Did you mean {last}-{first}?")
+    if last - first >= MOST_BARS:
+        raise ControlError(f'"{text}" is more than {MOST_BARS} bars', "Fill them in several steps.")
+    return first, last
+
+
+def _density(text: str) -> tuple[int, int]:
+    """Least and most notes a bar and track of "8" (0 to 8) or "2-8"."""
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        hint = 'Write the most notes a bar, or the least and the most: "8" or "2-8".'
+        raise ControlError(f'--density cannot be "{text}"', hint)
+    least, most = (int(match[1]), int(match[2])) if match[2] else (0, int(match[1]))
+    if not 1 <= most <= MOST_DENSITY or least > most:
+        hint = f"The most is 1 to {MOST_DENSITY} notes a bar, and not below the least."
+        raise ControlError(f'--density cannot be "{text}"', hint)
+    return least, most
+
+
+def _words(text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise ControlError(f'"{text}" names nothing between two commas', "Write Piano,2 for example.")
+    return words
+
+
+def _instruments(text: str) -> list[Instrument]:
+    return [parse_instrument(word) for word in _words(re.sub(r"\s+and\s+|[+&;]", ",", text))]

@@ -1,0 +1,443 @@
+"""The one straight way from a score to candidates; the only file that knows all of it.
+
+Score + region + controls = Request
+Request ─ to_piece ─► Task ─ generator ─► rows ─ to_note, settle ─► Candidate ─ violations ─► out
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.constraints import Controls, Rules, Written, asked_attributes, settle, violations
+from models.engine import Engine, Sampling
+from models.errors import ControlError, UserError
+from models.generators import Generator, Progress, Rows, Task, TransformerGenerator
+from models.instruments import Instrument
+from models.piece import MICRO_PER_TICK, GridBar, Piece, VelocityTable, key_id, ticks_of, to_note, to_piece
+from models.score import Event, KeySignature, Marker, Meter, Note, Score, Tempo, Track
+from models.theory import (
+    Chord,
+    ChordChange,
+    Key,
+    Progression,
+    chord_track,
+    estimate_key,
+    place_progression,
+    with_chord_track,
+)  # fmt: skip
+from models.tokens import MAX_TRACKS, describe
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "weights"
+WEIGHTS_VARIABLE = "DESCANT_WEIGHTS"  # a folder of weights to use instead of the shipped ones
+DEFAULT_WEIGHTS = "small"
+KEY_MARGIN = 0.1  # an estimated key is told to the network from here on
+MOST_BARS = 256
+LONGEST_PIECE = 20_000  # bars; eleven hours at 120 bpm
+CHORD_PERIOD = 8  # bars of harmony that are taken to come again
+DRUM_CHANNEL = 9
+SUSTAIN = 64
+Timed = TypeVar("Timed", Tempo, Meter, KeySignature, Marker)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked of every candidate, whatever the region. `progression` is laid over the region's bars."""
+
+    controls: Controls = Controls()
+    progression: Progression | None = None
+    candidates: int = 4
+    seed: int = 0
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A score, the (bar, track) cells of it to be filled (bars of the score, from 0), and the options.
+
+    new_tracks: tracks that were added for this request and hold nothing yet.
+    """
+
+    score: Score
+    region: frozenset[tuple[int, int]]
+    options: Options
+    new_tracks: frozenset[int] = frozenset()
+
+    @property
+    def bars(self) -> tuple[int, int]:
+        """First and last bar of the region."""
+        bars = [bar for bar, _ in self.region]
+        return min(bars), max(bars)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One answer: the whole score with the new notes in it, and how it came about.
+
+    written: (track, note) of the new notes. first_bar_ms: from the request until its first bar was done.
+    """
+
+    number: int
+    score: Score
+    request: Request = field(repr=False)
+    written: tuple[tuple[int, Note], ...] = field(repr=False)
+    violations: tuple[str, ...]
+    seed: int
+    model_hash: str
+    first_bar_ms: float
+    notes_per_second: float
+
+    @property
+    def note_count(self) -> int:
+        return len(self.written)
+
+    def only_new(self) -> Score:
+        """The new notes alone, their first bar moved to the start, with the sound and tempo they have there."""
+        first, last = self.request.bars
+        start, end = self.score.bar(first).start, self.score.bar(last).end
+        tracks = []
+        for index in sorted({track for _, track in self.request.region}):
+            track = self.score.tracks[index]
+            notes = tuple(note._replace(start=note.start - start) for at, note in self.written if at == index)
+            tracks.append(replace(track, notes=notes, events=_state_at(track.events, start, end)))
+        bar = self.score.bar(first)
+        return replace(
+            self.score,
+            tracks=tuple(tracks),
+            tempos=(
+                Tempo(0, self.score.tempo_at(start).microseconds),
+                *_inside(self.score.tempos, start, end),
+            ),
+            meters=(Meter(0, bar.numerator, bar.denominator), *_inside(self.score.meters, start, end)),
+            keys=(*_latest(self.score.keys, start), *_inside(self.score.keys, start, end)),
+            markers=_chord_markers_from(self.score, start, end),
+            events=(),
+            length=end - start,
+        )
+
+
+def _inside(items: Sequence[Timed], start: int, end: int) -> tuple[Timed, ...]:
+    """Items strictly inside a span, moved to count from its start."""
+    return tuple(item._replace(tick=item.tick - start) for item in items if start < item.tick < end)
+
+
+def _latest(items: Sequence[Timed], tick: int) -> tuple[Timed, ...]:
+    """The last item at or before a tick, moved to 0; nothing where there is none."""
+    return tuple(item._replace(tick=0) for item in [item for item in items if item.tick <= tick][-1:])
+
+
+def _chord_markers_from(score: Score, start: int, end: int) -> tuple[Marker, ...]:
+    """Markers of a span; the chord that sounds at its start comes along."""
+    chords = {change.tick for change in chord_track(score)}
+    sounding = _latest([marker for marker in score.markers if marker.tick in chords], start)
+    return (*sounding, *_inside(score.markers, start, end))
+
+
+def _state_at(events: Sequence[Event], start: int, end: int) -> tuple[Event, ...]:
+    """A span's channel messages, with the last value of every controller before it moved to its start."""
+    state: dict[bytes, Event] = {}
+    inside: list[Event] = []
+    for event in events:
+        kind = event.data[0] & 0xF0
+        if kind == 0xF0:
+            continue
+        if event.tick <= start:
+            state[event.data[:2] if kind in (0xA0, 0xB0) else event.data[:1]] = event._replace(tick=0)
+        elif event.tick < end:
+            inside.append(event._replace(tick=event.tick - start))
+    return (*state.values(), *inside)
+
+
+# --- Requests -----------------------------------------------------------------------------------------
+
+
+def continue_request(score: Score, bars: int, options: Options = Options()) -> Request:
+    """The next `bars` bars of the tracks that have been playing, from the bar line after the last note's start."""
+    _check_bars(bars)
+    last = _last_sounding_bar(score)
+    lately = score.bar(max(0, last - 2 * MAX_TRACKS)).start
+    playing = {index: sum(note.start >= lately for note in track.notes) for index, track in enumerate(score.tracks)}
+    tracks = sorted(sorted((i for i in playing if playing[i]), key=lambda i: -playing[i])[:MAX_TRACKS])
+    region = frozenset((bar, track) for bar in range(last + 1, last + 1 + bars) for track in tracks)
+    return _checked(Request(score, region, options))
+
+
+def fill_request(
+    score: Score, tracks: Sequence[int], first_bar: int, last_bar: int, options: Options = Options()
+) -> Request:
+    """Bars `first_bar`..`last_bar` (from 0, both included) of some tracks written anew; the rest stays."""
+    if not 0 <= first_bar <= last_bar:
+        raise ControlError("The bars to fill end before they begin", "Write them as first-last, such as 5-8.")
+    _check_bars(last_bar - first_bar + 1)
+    if first_bar > _last_sounding_bar(score) + 1:
+        raise ControlError(
+            f"Bar {first_bar + 1} lies beyond the end of the music in bar {_last_sounding_bar(score) + 1}",
+            "Use `descant continue` to write what comes next.",
+        )
+    if not tracks or any(not 0 <= track < len(score.tracks) for track in tracks):
+        raise ControlError("There is no such track", f"The file has tracks 1 to {len(score.tracks)}.")
+    if len(set(tracks)) > MAX_TRACKS:
+        raise ControlError(f"{len(set(tracks))} tracks are too many", f"Fill at most {MAX_TRACKS} at a time.")
+    region = frozenset((bar, track) for bar in range(first_bar, last_bar + 1) for track in tracks)
+    return _checked(Request(score, region, options))
+
+
+def accompany_request(score: Score, instruments: Sequence[Instrument], options: Options = Options()) -> Request:
+    """A new track for each instrument, from the first bar to the last one that sounds."""
+    if not instruments:
+        raise ControlError("No instrument to add", 'Name one or more, such as --add "bass, drums".')
+    if len(instruments) > MAX_TRACKS:
+        raise ControlError(f"{len(instruments)} new tracks are too many", f"Add at most {MAX_TRACKS} at a time.")
+    last = _last_sounding_bar(score)
+    tracks = list(score.tracks)
+    for instrument in instruments:
+        channel = DRUM_CHANNEL if instrument.is_drum else _free_channel(tracks)
+        tracks.append(Track(instrument.name, instrument.program, instrument.is_drum, channel))
+    new = frozenset(range(len(score.tracks), len(tracks)))
+    region = frozenset((bar, track) for bar in range(last + 1) for track in new)
+    return _checked(Request(score.with_tracks(tracks), region, options, new))
+
+
+def _check_bars(bars: int) -> None:
+    if not 1 <= bars <= MOST_BARS:
+        raise ControlError(f"{bars} bars cannot be written at once", f"Ask for 1 to {MOST_BARS}.")
+
+
+def _last_sounding_bar(score: Score) -> int:
+    """The score bar of the last note's start, early downbeats counted to the bar they open."""
+    if score.last_note_start < 0:
+        raise UserError("The file has no notes to go by", "Choose a file with at least one note.")
+    if (bars := score.bar_at(score.last_note_start).index + 1) > LONGEST_PIECE:
+        raise UserError(f"The piece has {bars:,} bars", f"Cut it to at most {LONGEST_PIECE:,} bars.")
+    _, grid, membership = to_piece(score)
+    return max(grid[int(bars.max())].score_bar for bars in membership if len(bars))
+
+
+def _free_channel(tracks: Sequence[Track]) -> int:
+    """The least used channel that is not the drums'."""
+    uses = [sum(track.channel == channel for track in tracks) for channel in range(16)]
+    return min((channel for channel in range(16) if channel != DRUM_CHANNEL), key=lambda channel: uses[channel])
+
+
+def _checked(request: Request) -> Request:
+    """The request with its progression in the score's chord track, once its controls are known to agree."""
+    controls, progression = request.options.controls, request.options.progression
+    score = request.score
+    if not 1 <= request.options.candidates <= 64:
+        raise ControlError(f"{request.options.candidates} candidates cannot be made", "Ask for 1 to 64.")
+    if request.options.seed < 0:
+        raise ControlError(f"The seed {request.options.seed} is negative", "Use 0 or any whole number above it.")
+    first, last = request.bars
+    begin, end = score.bar(first).start, score.bar(last).end
+    if progression is not None:
+        controls = replace(controls, follow_chords=True)
+        old = chord_track(score)
+        resumed = [change for change in old if change.tick <= end][-1:]
+        changes = [change for change in old if not begin <= change.tick < end]
+        if resumed and resumed[0].tick < end and any(note.start >= end for t in score.tracks for note in t.notes):
+            changes.append(ChordChange(end, resumed[0].chord))
+        changes.extend(place_progression(score, progression, first, last - first + 1))
+        score = with_chord_track(score, sorted(changes, key=lambda change: change.tick))
+    controls.check(_chords_between(score, begin, end))
+    return replace(request, score=score, options=replace(request.options, controls=controls))
+
+
+def _chords_between(score: Score, begin: int, end: int) -> list[Chord | None]:
+    """The chords that sound in a span, that at its begin included."""
+    track = chord_track(score)
+    sounding = [change.chord for change in track if change.tick <= begin][-1:]
+    return [*sounding, *(change.chord for change in track if begin < change.tick < end)]
+
+
+# --- From request to candidates -----------------------------------------------------------------------
+
+
+def load_generator() -> Generator:
+    """The generator with the shipped weights, or those of the folder that DESCANT_WEIGHTS names."""
+    folder = os.environ.get(WEIGHTS_VARIABLE)
+    return TransformerGenerator(Engine(Path(folder) if folder else WEIGHTS / DEFAULT_WEIGHTS))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A request on the network's grid."""
+
+    task: Task
+    base: Score  # without the region's notes
+    grid: list[GridBar]
+
+
+def _prepare(request: Request) -> _Prepared:
+    last = request.bars[1]
+    _, grid, membership = to_piece(request.score, last + 1)
+    by_score_bar: dict[int, list[int]] = {}
+    for bar in grid:
+        by_score_bar.setdefault(bar.score_bar, []).append(bar.index)
+    cells = frozenset((index, track) for bar, track in request.region for index in by_score_bar[bar])
+    base = request.score.with_tracks(
+        replace(
+            track,
+            notes=tuple(
+                note for note, bar in zip(track.notes, membership[i].tolist(), strict=True) if (bar, i) not in cells
+            ),
+        )
+        for i, track in enumerate(request.score.tracks)
+    )
+    piece, grid, _ = to_piece(base, last + 1)
+    region = np.zeros((len(grid), len(base.tracks)), dtype=bool)
+    for cell in cells:
+        region[cell] = True
+    controls = request.options.controls
+    piece = replace(piece, bars=_bars_with_key(piece, base, controls.key))
+    if not controls.follow_chords:
+        piece = replace(piece, chords=_chords_going_on(piece, min(bar for bar, _ in cells)))
+    kept = [_kept_table(track) for track in base.tracks]
+    rules = Rules(piece, grid, region, controls, kept, base.ticks_per_quarter, request.new_tracks)
+    task = Task(
+        piece=piece,
+        region=region,
+        rules=rules,
+        header=describe(piece),
+        attributes=asked_attributes(controls, len(region), piece.programs),
+        ends_known=False,
+    )
+    return _Prepared(task, base, grid)
+
+
+def _chords_going_on(piece: Piece, first: int) -> NDArray[np.int32]:
+    """The chord table with its last bars repeated over a region that begins at bar `first` and lies beyond them.
+
+    Only the network is told so. Left as it is, the last chord would seem to sound on to the end, and the music
+    freezes on it: repeating the harmony halved the doubtful candidates of scripts/try_continuations.py.
+    """
+    if not len(piece.chords) or piece.chords[-1, 0] >= first:
+        return piece.chords
+    period = min(CHORD_PERIOD, first)
+    last = piece.chords[piece.chords[:, 0] >= first - period]
+    shifts = range(period, len(piece.bars) - first + period, period)
+    repeated = [last + np.array([shift, 0, 0], dtype=np.int32) for shift in shifts]
+    table = np.concatenate([piece.chords, *repeated])
+    lengths = piece.bars[:, 0]
+    inside = table[:, 0] < len(lengths)
+    table = table[inside]
+    return table[table[:, 1] < lengths[table[:, 0]]]
+
+
+def _bars_with_key(piece: Piece, score: Score, wanted: Key | None) -> NDArray[np.int32]:
+    """The bar table with the key asked for, else the file's, else one estimated with some confidence."""
+    key = wanted
+    if key is None and not score.keys:
+        estimated, margin = estimate_key(score)
+        key = estimated if margin >= KEY_MARGIN else None
+    bars = piece.bars.copy()
+    if key is not None:
+        minor = (key.tonic + 3) % 12 in key.pitch_classes and (key.tonic + 4) % 12 not in key.pitch_classes
+        fifths = (key.tonic * 7 - (9 * 7 if minor else 0)) % 12
+        bars[:, 3] = key_id(fifths, minor)
+    return bars
+
+
+def _kept_table(track: Track) -> NDArray[np.int64]:
+    """A track's notes as rows of start, end and pitch."""
+    return np.array([(note.start, note.end, note.pitch) for note in track.notes], dtype=np.int64).reshape(-1, 3)
+
+
+def propose(
+    request: Request,
+    generator: Generator,
+    on_progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[Candidate]:
+    """All candidates of a request. Raises Cancelled soon after `cancelled()` turns true.
+
+    Candidate k depends on score, region, controls, seed and k alone, not on how many were asked for.
+    """
+    began = time.perf_counter()
+    prepared = _prepare(request)
+    count = request.options.candidates
+    rows: list[Rows] = [[] for _ in range(count)]
+    first_bar = [0.0] * count
+    spent = [0.0] * count
+    seeds = [(request.options.seed, number) for number in range(count)]
+    for progress in generator.generate(prepared.task, seeds, request.options.sampling, cancelled):
+        rows[progress.candidate].extend(progress.rows)
+        spent[progress.candidate] = time.perf_counter() - began
+        if progress.done == 1:
+            first_bar[progress.candidate] = 1000 * spent[progress.candidate]
+        if on_progress:
+            on_progress(progress)
+    return [
+        _candidate(
+            request,
+            prepared,
+            number,
+            rows[number],
+            model_hash=generator.model_hash,
+            first_bar_ms=first_bar[number],
+            notes_per_second=len(rows[number]) / max(spent[number], 1e-9),
+        )
+        for number in range(count)
+    ]
+
+
+def _candidate(
+    request: Request,
+    prepared: _Prepared,
+    number: int,
+    rows: Rows,
+    *,
+    model_hash: str,
+    first_bar_ms: float,
+    notes_per_second: float,
+) -> Candidate:
+    base, grid = prepared.base, prepared.grid
+    velocities = VelocityTable(base)
+    last = request.bars[1]
+    controls = request.options.controls
+    tracks = list(base.tracks)
+    written: list[Written] = []
+    for index in sorted({track for _, track in request.region}):
+        drawn: dict[tuple[int, int], tuple[GridBar, int]] = {}
+        notes = []
+        for row in (row for row in rows if row[1] == index):
+            bar = grid[row[0]]
+            note = to_note(row, bar, base.ticks_per_quarter, velocities)
+            end = prepared.task.rules.cells[row[0], index].run[1]
+            notes.append(note._replace(duration=min(note.duration, end - note.start)))
+            drawn[note.start, note.pitch] = (bar, row[2])
+        settled = settle(notes, base.tracks[index].notes, None if tracks[index].is_drum else controls.max_polyphony)
+        for note in settled:
+            bar, position = drawn[note.start, note.pitch]
+            place = bar.start + ticks_of(position * MICRO_PER_TICK, base.ticks_per_quarter)
+            written.append(Written(bar.score_bar, index, position, place, note))
+        events = _with_pedal_up(tracks[index], base.bar(request.bars[0]).start)
+        tracks[index] = replace(tracks[index], events=events).with_notes([*tracks[index].notes, *settled])
+    score = replace(base.with_tracks(tracks), length=max(base.length, base.bar(last).end))
+    kept = [track.notes for track in base.tracks]
+    return Candidate(
+        number=number + 1,
+        score=score,
+        request=request,
+        written=tuple((item.track, item.note) for item in written),
+        violations=tuple(violations(base, written, kept, controls, request.region)),
+        seed=request.options.seed,
+        model_hash=model_hash,
+        first_bar_ms=first_bar_ms,
+        notes_per_second=notes_per_second,
+    )
+
+
+def _with_pedal_up(track: Track, tick: int) -> tuple[Event, ...]:
+    """The track's events; a sustain pedal that is down at `tick` and never lifted is lifted there."""
+    pedal = [event for event in track.events if event.data[0] & 0xF0 == 0xB0 and event.data[1] == SUSTAIN]
+    if not pedal or pedal[-1].tick > tick or pedal[-1].data[2] < 64:
+        return track.events
+    lift = Event(tick, bytes([pedal[-1].data[0], SUSTAIN, 0]))
+    return tuple(sorted([*track.events, lift], key=lambda event: event.tick))

@@ -1,0 +1,1 @@
+"""One module per DAW, behind one protocol."""

@@ -1,0 +1,554 @@
+"""What the user asks for, as masks while notes are written and as a check of what came out.
+
+`Rules` stands between the controls and the engine: before each field of a note is drawn it says which values
+are allowed, so a hard control holds by construction. `violations` looks at a finished candidate with nothing
+in hand but the controls, and is what every promise is tested against.
+
+    key        notes are of its scale (drums are free)
+    chords     a note that starts on a beat, or lasts a beat or longer, is a tone of the chord it starts in
+    range      pitches lie in it (drums are free)
+    density    notes a bar and track
+    polyphony  notes of a track that sound at once
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import ControlError
+from models.piece import (
+    DRUMS,
+    DURATIONS,
+    GRID,
+    MICRO_LIMIT,
+    MICRO_PER_TICK,
+    NO_CHORD,
+    UNKNOWN_CHORD,
+    GridBar,
+    Piece,
+    chord_id,
+    snap,
+    ticks_of,
+)
+from models.score import Note, Score
+from models.theory import CHORD_TYPES, Chord, ChordChange, Key, chord_symbol, chord_track, pitch_name
+from models.tokens import ATTRIBUTES, END, FIELDS, chords_at, density_bin
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int32]
+NO_LIMIT = 1_000_000
+STEADY_BARS = 4  # after so many bars that all have a note, no bar is left empty
+LONGEST_CELL = 160  # notes; a cell that has so many is closed
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What every candidate must keep to. None means free.
+
+    key: scale lock. follow_chords: keep to the score's chord track in the region. pitch_range: lowest and
+    highest pitch. density: least and most notes a bar and track. max_polyphony: notes sounding at once.
+    """
+
+    key: Key | None = None
+    follow_chords: bool = False
+    pitch_range: tuple[int, int] | None = None
+    density: tuple[int, int] | None = None
+    max_polyphony: int | None = None
+
+    def check(self, chords: Iterable[Chord | None]) -> None:
+        """Refuse controls that cannot hold together, with the reason; `chords` are those of the region."""
+        if self.pitch_range and self.pitch_range[0] > self.pitch_range[1]:
+            raise ControlError("The pitch range ends below its start", "Write it low to high, such as C3-C5.")
+        if self.density and (self.density[0] > self.density[1] or self.density[1] < 1):
+            raise ControlError(
+                "The density asks for no notes", "Write most notes a bar, or least-most such as 2-8."
+            )
+        if self.max_polyphony is not None and self.max_polyphony < 1:
+            raise ControlError("The polyphony limit must be at least 1", "Use 1 for a single line.")
+        scale = self.key.pitch_classes if self.key else frozenset(range(12))
+        low, high = self.pitch_range or (0, 127)
+        reach = {pitch % 12 for pitch in range(low, high + 1)}
+        if self.key and not scale & reach:
+            raise ControlError(
+                f"No note of {self.key.name} lies between {pitch_name(low)} and {pitch_name(high)}",
+                "Widen the range.",
+            )
+        for chord in chords if self.follow_chords else ():
+            tones = _tones_of_id(chord_id(chord))
+            if tones is not None and not tones & scale & reach:
+                where = f"{self.key.name} " if self.key else ""
+                raise ControlError(
+                    f"The chord {chord_symbol(chord)} has no tone that {where}and the range allow",
+                    "Change the chord, drop the key, or widen the range.",
+                )
+
+
+def _tones_of_id(chord: int) -> frozenset[int] | None:
+    """Pitch classes a chord allows; None where there is no chord and anything goes."""
+    if chord in (UNKNOWN_CHORD, NO_CHORD):
+        return None
+    root, quality = divmod(chord - 1, 16)
+    return frozenset((root + interval) % 12 for interval in CHORD_TYPES[quality].intervals)
+
+
+@dataclass(slots=True)
+class Cell:
+    """The rules of one cell of the region, the same for every candidate.
+
+    bar, track: where it is. start: grid ticks from the piece's start. drum: whether its notes are a kit's
+        keys. density: least and most notes.
+    micros: [length, FIELDS["micro"]] how each position may be played.
+    allowed: [length, 2, 256] pitches at each position, for a short note [:, 0] and for one of any length
+        [:, 1]. kept_load: [length] how many of the user's notes sound there.
+    run: begin and end of the region's unbroken run of bars in this track, in the score's ticks; run_end: its
+        end in grid ticks.
+    last_of_track, last_of_region: whether nothing after it can take a note. last_of_bar: the same for its bar,
+        where music without a silent bar would fall silent.
+    """
+
+    bar: int
+    track: int
+    start: int
+    drum: bool
+    density: tuple[int, int]
+    micros: BoolArray
+    allowed: BoolArray
+    kept_load: IntArray
+    run: tuple[int, int]
+    run_end: int
+    last_of_track: bool = False
+    last_of_region: bool = False
+    last_of_bar: bool = False
+
+    def room(self, max_polyphony: int | None) -> BoolArray:
+        """Positions at which at least one note can begin: [length]."""
+        places: BoolArray = np.logical_and(self.micros.any(axis=1), self.allowed[:, 0].any(axis=1))
+        if max_polyphony is not None and not self.drum:
+            places &= self.kept_load < max_polyphony
+        return places
+
+
+class Rules:
+    """The masks of a region.
+
+    piece: the music without the region's notes. grid: its bars in the score. region: [B, T] True for cells to
+    be written. kept: for each track the user's notes as rows of start, end and pitch, in the score's ticks.
+    new_tracks: tracks that hold nothing yet and must not stay empty.
+
+    Raises ControlError where the controls and the notes that stay leave no room for what is asked.
+    """
+
+    def __init__(
+        self,
+        piece: Piece,
+        grid: Sequence[GridBar],
+        region: BoolArray,
+        controls: Controls,
+        kept: Sequence[NDArray[np.int64]],
+        ticks_per_quarter: int,
+        new_tracks: frozenset[int] = frozenset(),
+    ) -> None:
+        self.controls = controls
+        self.ticks_per_quarter = ticks_per_quarter
+        self.new_tracks = new_tracks
+        self._piece, self._grid, self._kept = piece, grid, kept
+        # Durations that a note has when it "lasts less than a beat", once they are whole ticks.
+        self.short: BoolArray = (
+            np.maximum(1, self._ticks(DURATIONS.astype(np.int64) * MICRO_PER_TICK)) < ticks_per_quarter
+        )
+        self._tables: dict[tuple[bool, int, bytes], BoolArray] = {}
+        self._played: dict[tuple[int, int], tuple[BoolArray, NDArray[np.int64]]] = {}
+        self.cells: dict[tuple[int, int], Cell] = {}
+        begins = np.concatenate([[0], np.cumsum(piece.bars[:, 0])]).astype(int)
+        shares = _density_shares(grid, controls.density or (0, NO_LIMIT))
+        for first, stop, track in _runs(region):
+            for bar in range(first, stop):
+                self.cells[bar, track] = self._cell(bar, track, (first, stop), begins, shares[bar])
+        self.cells = dict(sorted(self.cells.items()))
+        self._check_room()
+
+    def draft(self) -> Draft:
+        """An empty candidate."""
+        return Draft(self)
+
+    def _cell(
+        self, bar: int, track: int, run: tuple[int, int], begins: NDArray[np.int64], density: tuple[int, int]
+    ) -> Cell:
+        first, stop = run
+        grid, drum = self._grid[bar], bool(self._piece.programs[track] == DRUMS)
+        begin, end = self._grid[first].start, self._grid[stop - 1].end
+        micros, ticks = self._micros(bar)
+        if bar == first:
+            micros = micros & (ticks >= 0)
+        allowed = self._table(bar, drum)
+        load = np.zeros(len(allowed), dtype=np.int32)
+        kept = self._kept[track]
+        reach = self.ticks_per_quarter  # more than micro-timing reaches
+        near = kept[(kept[:, 1] > grid.start - reach) & (kept[:, 0] < grid.end + reach)]
+        if len(near):
+            allowed = allowed.copy()
+            early = grid.start + np.where(micros, ticks, grid.length).min(axis=1)
+            late = grid.start + np.where(micros, ticks, -grid.length).max(axis=1)
+            for start, stop_sounding, pitch in near.tolist():
+                sounds = (early < stop_sounding) & (late >= start)
+                load += sounds
+                # In a file, a second note of this pitch would end the user's.
+                allowed[sounds, :, pitch + (128 if drum else 0)] = False
+        return Cell(
+            bar=bar,
+            track=track,
+            start=int(begins[bar]),
+            drum=drum,
+            density=density,
+            micros=micros,
+            allowed=allowed,
+            kept_load=load,
+            run=(begin, end),
+            run_end=int(begins[stop]),
+        )
+
+    def _ticks(self, fifths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The score's ticks nearest to fifths of a grid tick."""
+        return ticks_of(fifths, self.ticks_per_quarter)
+
+    def _micros(self, bar: int) -> tuple[BoolArray, NDArray[np.int64]]:
+        """How the positions of a bar may be played, and the ticks of that from the bar line: [length,
+        FIELDS["micro"]] each.
+
+        A note may be played only where reading the file again finds the same bar and position. So no two
+        positions come to the same tick, notes stay in order, and what was written in a bar counts as of that bar.
+        """
+        grid, before = self._grid[bar], self._grid[bar - 1] if bar else None
+        alike = (grid.length, before.length if before else 0)
+        if alike not in self._played:
+            place = np.arange(grid.grid_length)[:, None]
+            ticks = self._ticks(place * MICRO_PER_TICK + np.arange(-MICRO_LIMIT, MICRO_LIMIT + 1))
+            found = (self._snapped(ticks) == place) & (ticks >= 0) & (ticks < grid.length)
+            if before:  # an early downbeat
+                opens = self._snapped(ticks + before.length) >= before.grid_length
+                found |= opens & (place == 0) & (ticks < 0)
+            # A coarser grid of ticks cannot tell how a note is played from where it is placed.
+            if self.ticks_per_quarter < 4 * GRID:
+                found &= np.arange(found.shape[1]) == MICRO_LIMIT
+            self._played[alike] = (found, ticks)
+        return self._played[alike]
+
+    def _snapped(self, ticks: NDArray[np.int64]) -> IntArray:
+        """The positions that ticks from a bar line are read as."""
+        return snap((ticks * np.float64(GRID / self.ticks_per_quarter)).ravel()).reshape(ticks.shape)
+
+    def _table(self, bar: int, drum: bool) -> BoolArray:
+        """What the controls allow in a bar: [length, 2, 256]. Shared by the bars that are alike."""
+        grid, controls = self._grid[bar], self.controls
+        where = np.arange(grid.grid_length, dtype=np.int32)
+        chords = np.zeros(len(where), dtype=np.int32)
+        if controls.follow_chords and not drum:
+            chords = chords_at(self._piece, np.full(len(where), bar, dtype=np.int32), where)
+        key = (drum, grid.grid_length, chords.tobytes())
+        if key in self._tables:
+            return self._tables[key]
+        table = np.zeros((len(where), 2, FIELDS["pitch"]), dtype=bool)
+        if drum:
+            table[:, :, 128:] = True
+        else:
+            pitch = np.arange(128)
+            low, high = controls.pitch_range or (0, 127)
+            fits = (pitch >= low) & (pitch <= high)
+            if controls.key:
+                fits &= np.isin(pitch % 12, list(controls.key.pitch_classes))
+            table[:, :, :128] = fits
+            for chord in np.unique(chords):
+                tones = _tones_of_id(int(chord))
+                if tones is not None:
+                    tone = np.isin(pitch % 12, list(tones))
+                    table[chords == chord, 1, :128] &= tone
+                    on_beat = where % GRID == 0 if self.short.any() else True
+                    table[(chords == chord) & on_beat, 0, :128] &= tone
+        self._tables[key] = table
+        return table
+
+    def _check_room(self) -> None:
+        latest: dict[int, Cell] = {}
+        for cell in self.cells.values():
+            room = min(int(cell.room(self.controls.max_polyphony).sum()), cell.density[1], LONGEST_CELL)
+            if room:
+                latest[cell.track] = cell
+            if room < cell.density[0]:
+                number = self._grid[cell.bar].score_bar + 1
+                raise ControlError(
+                    f"Bar {number} has no room for as many notes as the density asks for",
+                    "Ask for fewer notes, a wider range or more voices.",
+                )
+        if self.cells and not latest:
+            raise ControlError(
+                "The controls leave no room for a note beside those that stay",
+                "Widen the range, allow more voices, or choose other bars.",
+            )
+        if silent := sorted(self.new_tracks - latest.keys()):
+            raise ControlError(
+                f"The controls leave no room for a note in track {silent[0] + 1}",
+                "Widen the range, or leave it out.",
+            )
+        for cell in latest.values():
+            cell.last_of_track = True
+        last_bar = max((cell.bar for cell in latest.values()), default=-1)
+        for cell in self.cells.values():
+            cell.last_of_region = cell.bar == last_bar
+        self._keep_sounding()
+
+    def _keep_sounding(self) -> None:
+        """Mark the cells that may not leave their bar empty: where no bar around the region is."""
+        bars = sorted({bar for bar, _ in self.cells})
+        if not bars:
+            return
+        struck = np.bincount(self._piece.notes[:, 0], minlength=len(self._grid)) > 0
+        around = struck[max(0, bars[0] - STEADY_BARS) : bars[0]]
+        if len(around) < STEADY_BARS or not around.all():
+            return
+        open_cells = {
+            cell.bar: cell for cell in self.cells.values() if cell.room(self.controls.max_polyphony).any()
+        }
+        for bar, cell in open_cells.items():
+            cell.last_of_bar = not struck[bar]
+
+
+def _runs(region: BoolArray) -> Iterator[tuple[int, int, int]]:
+    """First bar, end bar and track of every unbroken run of cells."""
+    for track in np.flatnonzero(region.any(axis=0)).tolist():
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], region[:, track], [False]]).astype(np.int8)))
+        for first, stop in edges.reshape(-1, 2).tolist():
+            yield first, stop, track
+
+
+def _density_shares(grid: Sequence[GridBar], density: tuple[int, int]) -> list[tuple[int, int]]:
+    """Least and most notes of every grid bar, so that the parts of a score bar come to its least and most."""
+    parts = Counter(bar.score_bar for bar in grid)
+    place: Counter[int] = Counter()
+    shares = []
+    for bar in grid:
+        count, at = parts[bar.score_bar], place[bar.score_bar]
+        least, most = (notes // count + (at < notes % count) for notes in density)
+        shares.append((least, most))
+        place[bar.score_bar] += 1
+    return shares
+
+
+class Draft:
+    """One candidate while it is written: what may come next, given what has been written so far."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._ends: dict[int, list[int]] = {}  # per track, grid ticks at which written notes end
+        self.rows: list[tuple[int, int, int, int, int, int, int]] = []  # as Piece.notes
+        self.in_cell = 0  # notes written in the current cell
+        self.place = (-1, -1)  # bar and track of the current cell
+
+    def enter(self, bar: int, track: int) -> Cell:
+        """Begin a cell; the methods below speak of the cell entered last."""
+        self.place = (bar, track)
+        self.cell = self._rules.cells[self.place]
+        self._room = self.cell.room(self._rules.controls.max_polyphony)
+        self.in_cell = 0
+        return self.cell
+
+    def _must_sound(self) -> bool:
+        """Whether the cell is the last chance for something that may not stay silent."""
+        cell = self.cell
+        if cell.last_of_track and cell.track in self._rules.new_tracks:
+            return not any(row[1] == cell.track for row in self.rows)
+        if cell.last_of_bar and not (self.rows and self.rows[-1][0] == cell.bar):
+            return True
+        return cell.last_of_region and not self.rows
+
+    def _here(self, position: int) -> int:
+        """How many notes the cell has at a position, which is the last one written or later."""
+        rows = self.rows[len(self.rows) - self.in_cell :]
+        return sum(row[2] == position for row in rows)
+
+    def positions(self) -> BoolArray:
+        """Allowed positions, END among them: [FIELDS["position"]]."""
+        cell, limit = self.cell, self._rules.controls.max_polyphony
+        allowed = np.zeros(FIELDS["position"], dtype=bool)
+        least, most = cell.density
+        if self.in_cell < min(most, LONGEST_CELL):
+            places = self._room.copy()
+            last = self.rows[-1][2] if self.in_cell else -1
+            places[: max(0, last)] = False
+            if last >= 0:
+                places[last] &= bool(self.pitches(last).any())
+            if limit is not None and not cell.drum:
+                load = cell.kept_load.copy()
+                if last >= 0:
+                    load[last] += self._here(last)
+                # Notes that are still owed may cut a sounding one short; otherwise its length is respected.
+                if self.in_cell >= least:
+                    ticks = cell.start + np.arange(len(load))
+                    for end in self._ends.get(cell.track, ()):
+                        load += (end > ticks) & (np.arange(len(load)) != last)
+                places &= load < limit
+            owed = least - self.in_cell - 1
+            if owed > 0 and places.any():  # leave room for the notes that must still come
+                after = np.cumsum(places[::-1])[::-1] - 1
+                places &= after >= min(owed, int(after.max()))
+            allowed[: len(places)] = places
+        wanted = self.in_cell < least or (not self.in_cell and self._must_sound())
+        allowed[END] = not (wanted and allowed.any())
+        return allowed
+
+    def pitches(self, position: int) -> BoolArray:
+        """Allowed pitches at the position drawn: [FIELDS["pitch"]]; those of a chord ascend."""
+        allowed: BoolArray = self.cell.allowed[position, 0].copy()
+        if self.in_cell and self.rows[-1][2] == position:
+            shift = 128 if self.cell.drum else 0
+            allowed[: self.rows[-1][3] + shift + 1] = False
+        return allowed
+
+    def durations(self, position: int, pitch: int) -> BoolArray:
+        """Allowed durations: inside the region, and short where only a short note may leave the chord."""
+        allowed: BoolArray = self.cell.run_end - self.cell.start - position >= DURATIONS
+        if not self.cell.allowed[position, 1, pitch]:
+            allowed &= self._rules.short
+        allowed[0] = True
+        return allowed
+
+    def velocities(self) -> BoolArray:
+        """Allowed velocity bins: [FIELDS["velocity"]]."""
+        return np.ones(FIELDS["velocity"], dtype=bool)
+
+    def micros(self, position: int) -> BoolArray:
+        """Allowed micro-timing: [FIELDS["micro"]]."""
+        return self.cell.micros[position]
+
+    def accept(self, position: int, pitch: int, duration: int, velocity: int, micro: int) -> None:
+        """Book a note: field values as drawn (pitch with the drum shift, micro from 0)."""
+        cell = self.cell
+        row = (cell.bar, cell.track, position, pitch % 128, duration, velocity, micro - MICRO_LIMIT)
+        self.rows.append(row)
+        self.in_cell += 1
+        place = cell.start + position
+        ends = [end for end in self._ends.get(cell.track, ()) if end > place]
+        self._ends[cell.track] = [*ends, place + int(DURATIONS[duration])]
+
+
+def asked_attributes(controls: Controls, bars: int, programs: IntArray) -> IntArray | None:
+    """The controls as the network's cell attributes, so that it plans for them: [B, T, len(ATTRIBUTES)]."""
+    table = np.zeros((bars, len(programs), len(ATTRIBUTES)), dtype=np.int32)
+    if controls.density:
+        least, most = controls.density
+        table[..., 0] = density_bin(np.array((least + most) // 2 if most < NO_LIMIT else least))
+    if controls.max_polyphony == 1:
+        table[..., 1] = 1
+    if controls.pitch_range:
+        table[..., 2] = 1 + sum(controls.pitch_range) // 16
+    table[:, programs == DRUMS, 1:3] = 0  # neither binds drums
+    return table if table.any() else None
+
+
+def settle(notes: Iterable[Note], kept: Sequence[Note], max_polyphony: int | None) -> list[Note]:
+    """Written notes of one track as they can stand in a file beside the kept ones.
+
+    A written note ends where a note of its pitch begins, since a file cannot hold two at once, and where one
+    more voice than allowed would begin. Times in the score's ticks; kept notes are not touched.
+    """
+    result = sorted(notes)
+    begin, end = result[0].start if result else 0, max((note.end for note in result), default=0)
+    onsets = [(note.start, 0, note, -1) for note in kept if note.start < end and note.end > begin]
+    onsets += [(note.start, 1, note, index) for index, note in enumerate(result)]
+    ringing: list[Note] = []
+    live: list[int] = []  # places in `result` of the written notes that sound, oldest first
+    for tick, _, note, index in sorted(onsets):
+        ringing = [other for other in ringing if other.end > tick]
+        live = [other for other in live if result[other].end > tick]
+        over = 0 if max_polyphony is None else max(0, len(live) + len(ringing) + 1 - max_polyphony)
+        for rank, other in enumerate(live):
+            if rank < over or result[other].pitch == note.pitch:
+                result[other] = result[other]._replace(duration=tick - result[other].start)
+        live = [other for other in live if result[other].end > tick]
+        if index < 0:
+            ringing.append(note)
+        else:
+            live.append(index)
+    return [note for note in result if note.duration > 0]
+
+
+class Written(NamedTuple):
+    """A note of a candidate: bar of the score, track, grid position in its grid bar, that place in the score's
+    ticks (before micro-timing), and the note itself."""
+
+    bar: int
+    track: int
+    position: int
+    place: int
+    note: Note
+
+
+def violations(
+    score: Score,
+    written: Sequence[Written],
+    kept: Sequence[Sequence[Note]],
+    controls: Controls,
+    cells: Iterable[tuple[int, int]],
+) -> list[str]:
+    """What a candidate breaks, in words; empty when it keeps every control.
+
+    score: has the tracks and the chord track. kept: the user's notes of each track. cells: (bar, track) of
+    the whole region.
+    """
+    found: list[str] = []
+    chords = chord_track(score) if controls.follow_chords else ()
+    counts = dict.fromkeys(cells, 0)
+    for bar, track, position, place, note in written:
+        counts[bar, track] = counts.get((bar, track), 0) + 1
+        if score.tracks[track].is_drum:
+            continue
+        name = f"{pitch_name(note.pitch)} at tick {note.start}"
+        if controls.pitch_range and not controls.pitch_range[0] <= note.pitch <= controls.pitch_range[1]:
+            found.append(f"{name} is out of range")
+        if controls.key and note.pitch % 12 not in controls.key.pitch_classes:
+            found.append(f"{name} is not of {controls.key.name}")
+        long = note.duration >= score.ticks_per_quarter
+        if chords and (position % GRID == 0 or long):
+            around = [chords[i].chord for i in _changes_near(chords, place, score.ticks_per_quarter / GRID / 2)]
+            if around and all(chord and note.pitch % 12 not in chord.pitch_classes for chord in around):
+                found.append(f"{name} is not a tone of {chord_symbol(around[0])}")
+    if controls.max_polyphony is not None:
+        for track in sorted({item.track for item in written}):
+            if not score.tracks[track].is_drum:
+                new = [item.note for item in written if item.track == track]
+                for tick, voices in _too_many_voices(new, kept[track], controls.max_polyphony):
+                    found.append(f"{voices} notes of track {track + 1} sound at tick {tick}")
+    if controls.density:
+        least, most = controls.density
+        for (bar, track), count in counts.items():
+            if not least <= count <= most:
+                found.append(f"{count} notes in bar {bar + 1} of track {track + 1}")
+    if counts and not written:
+        found.append("the region is empty")
+    return found
+
+
+def _too_many_voices(new: Sequence[Note], kept: Sequence[Note], most: int) -> Iterator[tuple[int, int]]:
+    """Ticks at which a note begins, a written one sounds, and more than `most` sound in all."""
+
+    def edges(notes: Sequence[Note]) -> tuple[list[int], list[int]]:
+        return sorted(note.start for note in notes), sorted(note.end for note in notes)
+
+    written, every = edges(new), edges([*new, *kept])
+    for tick in sorted(set(every[0])):
+        mine, voices = (bisect_right(s, tick) - bisect_right(e, tick) for s, e in (written, every))
+        if mine and voices > most:
+            yield tick, voices
+
+
+def _changes_near(chords: Sequence[ChordChange], place: float, slack: float) -> range:
+    """Indices of the chords that sound within `slack` ticks of a place, which rounding to the grid may confuse."""
+    first = bisect_right(chords, place - slack, key=lambda change: change.tick) - 1
+    last = bisect_right(chords, place + slack, key=lambda change: change.tick) - 1
+    return range(max(0, first), last + 1)

@@ -1,0 +1,109 @@
+"""Checkpoints of a run and weights that ship: safetensors and JSON, nothing else.
+
+A run's folder holds `state-STEP/` folders; `latest.json` names the one that counts and is replaced in one
+move after everything it names is on disk, so a run that is killed while saving resumes from the save before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.architecture import ModelConfig
+from models.transformer import MusicTransformer
+
+
+def save_checkpoint(
+    folder: Path,
+    model: MusicTransformer,
+    average: dict[str, Tensor],
+    optimizers: list[torch.optim.Optimizer],
+    step: int,
+    info: dict[str, Any],
+) -> None:
+    target = folder / f"state-{step:07d}"
+    target.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: p.detach().contiguous().cpu() for name, p in model.named_parameters()},
+        target / "model.safetensors",
+    )
+    save_file({name: p.contiguous().cpu() for name, p in average.items()}, target / "average.safetensors")
+    for index, optimizer in enumerate(optimizers):
+        save_file(_flat_state(optimizer), target / f"optimizer-{index}.safetensors")
+    for path in target.iterdir():
+        with path.open("rb+") as written:
+            os.fsync(written.fileno())
+    marker = folder / "latest.json.part"
+    body = {"state": target.name, "step": step, "model": asdict(model.config), **info}
+    with marker.open("w", encoding="utf-8") as file:
+        json.dump(body, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(marker, folder / "latest.json")
+    for old in folder.glob("state-*"):
+        if old.name != target.name:
+            shutil.rmtree(old)
+
+
+def load_checkpoint(
+    folder: Path, model: MusicTransformer, average: dict[str, Tensor], optimizers: list[torch.optim.Optimizer]
+) -> int:
+    """Fill model, average and optimizers from a run's folder; returns the step to go on from, 0 if it is new."""
+    marker = folder / "latest.json"
+    if not marker.exists():
+        return 0
+    info = json.loads(marker.read_text("utf-8"))
+    state = folder / info["state"]
+    model.load_state_dict(load_file(state / "model.safetensors"))
+    for name, value in load_file(state / "average.safetensors").items():
+        average[name].copy_(value)
+    for index, optimizer in enumerate(optimizers):
+        _restore_state(optimizer, load_file(state / f"optimizer-{index}.safetensors"))
+    return int(info["step"])
+
+
+def _flat_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value).contiguous().cpu()
+        for index, entry in state.items()
+        for name, value in entry.items()
+    }
+
+
+def _restore_state(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def export_weights(
+    model: MusicTransformer, folder: Path, info: dict[str, Any], dtype: torch.dtype = torch.float16
+) -> str:
+    """Write the weights that ship: `model.safetensors` and `config.json`. Returns the weights' sha256."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: p.detach().to(dtype).contiguous().cpu() for name, p in model.named_parameters()}
+    save_file(tensors, folder / "model.safetensors")
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    config = {"architecture": asdict(model.config), "sha256": digest, **info}
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    return digest
+
+
+def load_weights(folder: Path) -> MusicTransformer:
+    """The reference network with the weights of `folder`, in float32."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    model = MusicTransformer(ModelConfig(**config["architecture"]))
+    model.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+    return model.eval()

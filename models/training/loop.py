@@ -1,0 +1,194 @@
+"""The training loop: pretraining and fine-tuning are this one loop.
+
+Matrices are moved by Muon, everything else by AdamW; the learning
+rate warms up, stays and falls to zero at the end; an average of the weights (EMA) is what is evaluated and
+shipped. Everything that a resumed run needs is in the checkpoint, so it ends where an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.tokens import FIELDS, Steps
+from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.training.muon import Muon
+from models.training.sampling import Batch, Corpus, pack, random_batch
+from models.transformer import MusicTransformer, field_losses
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """`rows` sequences of `length` steps a training step; `total` steps in all."""
+
+    total: int = 10_000
+    rows: int = 8
+    length: int = 640
+    matrix_rate: float = 4e-3
+    other_rate: float = 2e-3
+    weight_decay: float = 0.1
+    warmup: int = 100
+    decay_share: float = 0.5
+    ema: float = 0.998
+    dropout: float = 0.0
+    seed: int = 1
+    save_every: int = 250
+
+
+def learning_share(step: int, config: TrainConfig) -> float:
+    """The part of the full learning rate in use: warm-up, plateau, straight fall to zero."""
+    fall = int(config.total * config.decay_share)
+    return min(1.0, (step + 1) / config.warmup, max(0.0, (config.total - step) / max(1, fall)))
+
+
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether Muon moves this parameter: a hidden layer's matrix, not an embedding or an output table."""
+    return parameter.dim() == 2 and name.endswith(".weight") and "embedding" not in name and "gates" not in name
+
+
+def make_optimizers(model: MusicTransformer, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in named if is_matrix(name, p)]
+    others = [p for name, p in named if not is_matrix(name, p)]
+    return [
+        Muon(matrices, lr=config.matrix_rate, weight_decay=config.weight_decay),
+        torch.optim.AdamW(others, lr=config.other_rate, weight_decay=0.0, betas=(0.9, 0.95)),
+    ]
+
+
+def to_device(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """A batch as tensors, with the attention mask: causal inside each window."""
+    window = torch.from_numpy(batch.window).to(device)
+    length = window.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    same = window[:, :, None] == window[:, None, :]
+    return {
+        "facts": torch.from_numpy(batch.facts).long().to(device),
+        "time": torch.from_numpy(batch.time).to(device),
+        "mask": (same & causal)[:, None],
+        "targets": torch.from_numpy(batch.targets).long().to(device),
+        "chord": torch.from_numpy(batch.chord).long().to(device),
+        "hints": torch.from_numpy(batch.hints).long().to(device),
+        "onsets": torch.from_numpy(batch.onsets).to(device),
+    }
+
+
+def batch_losses(model: MusicTransformer, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Field losses [n, 5] and the mask of fields that count, of the n predicted steps of a batch, and where
+    in the flattened batch these steps lie [n]."""
+    state = model(tensors["facts"], tensors["time"], tensors["mask"])
+    targets = tensors["targets"].flatten(0, 1)
+    where = (targets[:, 0] >= 0).nonzero()[:, 0]
+    losses, counted = field_losses(
+        model,
+        state.flatten(0, 1)[where],
+        targets[where],
+        tensors["chord"].flatten()[where],
+        tensors["hints"].flatten(0, 1)[where],
+        tensors["onsets"].flatten(0, 1)[where],
+    )
+    return losses, counted, where
+
+
+def nats_per_note(losses: Tensor, counted: Tensor) -> Tensor:
+    """All losses over the number of notes; the ends of cells cost, and do not count as notes."""
+    return (losses * counted).sum() / counted[:, 1].sum().clamp(min=1)
+
+
+@torch.no_grad()
+def evaluate(model: MusicTransformer, windows: list[Steps], device: torch.device) -> NDArray[np.float64]:
+    """Sum of nats per field and the number of notes, a row a window: [n, 6]."""
+    model.eval()
+    rows = np.zeros((len(windows), len(FIELDS) + 1))
+    for index, steps in enumerate(windows):
+        tensors = to_device(pack([[steps]], len(steps)), device)
+        losses, counted, _ = batch_losses(model, tensors)
+        rows[index, :-1] = (losses * counted).sum(dim=0).cpu().numpy()
+        rows[index, -1] = float(counted[:, 1].sum())
+    return rows
+
+
+def train(
+    model: MusicTransformer,
+    corpus: Corpus,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    device: torch.device,
+    stop_after: float = math.inf,
+    report: Callable[[dict[str, float]], None] = lambda row: print(json.dumps(row), flush=True),
+    validation: list[Steps] | None = None,
+    validate_every: int = 500,
+    compiled: bool = False,
+) -> MusicTransformer:
+    """Train until `config.total` steps or `stop_after` seconds, resuming from `folder` where it holds a
+    checkpoint. Returns the model with the averaged weights."""
+    model.to(device)
+    optimizers = make_optimizers(model, config)
+    average = {name: p.detach().clone() for name, p in model.named_parameters()}
+    step = load_checkpoint(folder, model, average, optimizers) if folder.exists() else 0
+    run: MusicTransformer = torch.compile(model, dynamic=False) if compiled else model  # type: ignore[assignment]
+    began, last_saved = time.monotonic(), step
+    seen = spent = 0.0
+
+    def draw(at: int) -> Batch:
+        return random_batch(corpus, config.seed, at, range(config.rows), config.length)
+
+    ahead = ThreadPoolExecutor(1)  # draws the next batch while this one is learned from
+    upcoming = ahead.submit(draw, step)
+    while step < config.total and time.monotonic() - began < stop_after:
+        model.train()
+        tick = time.monotonic()
+        torch.manual_seed(config.seed * 1_000_003 + step)  # dropout is part of what a resumed run repeats
+        tensors = to_device(upcoming.result(), device)
+        upcoming = ahead.submit(draw, step + 1)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            losses, counted, _ = batch_losses(run, tensors)
+        loss = nats_per_note(losses, counted)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        share = learning_share(step, config)
+        for optimizer, rate in zip(optimizers, (config.matrix_rate, config.other_rate), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        decay = min(config.ema, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                average[name].lerp_(parameter, 1 - decay)
+        step += 1
+        seen += loss.item()
+        spent += time.monotonic() - tick
+        if step % 50 == 0:
+            report({"step": step, "loss": round(seen / 50, 4), "seconds_per_step": round(spent / 50, 3)})
+            seen = spent = 0.0
+        if step % config.save_every == 0 or step == config.total:
+            save_checkpoint(folder, model, average, optimizers, step, {"train": asdict(config)})
+            last_saved = step
+        if validation and (step % validate_every == 0 or step == config.total):
+            rows = evaluate(averaged(model, average), validation, device)
+            fields = rows[:, :-1].sum(axis=0) / rows[:, -1].sum()
+            named = {name: round(float(value), 4) for name, value in zip(FIELDS, fields, strict=True)}
+            report({"step": step, "valid": round(float(fields.sum()), 4), **named})
+    ahead.shutdown(cancel_futures=True)
+    if last_saved != step:
+        save_checkpoint(folder, model, average, optimizers, step, {"train": asdict(config)})
+    return averaged(model, average)
+
+
+def averaged(model: MusicTransformer, average: dict[str, Tensor]) -> MusicTransformer:
+    """A copy of the model that holds the averaged weights."""
+    copy = MusicTransformer(model.config).to(next(model.parameters()).device)
+    copy.load_state_dict(average)
+    return copy.eval()

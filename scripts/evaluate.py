@@ -1,0 +1,126 @@
+"""Measure the network on held-out music, beside the Markov baseline. Every figure in a model card is made here.
+
+    python3 scripts/evaluate.py heldout SHARDS --weights models/weights/small --json heldout.json
+
+heldout: nats per note on the pieces of a split that was not trained on, by data set and by field. The Markov
+baseline is trained on the train split of the same shards, which takes a few minutes; `--markov-cache` keeps it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from models.errors import UserError
+from models.training.checkpoint import load_weights
+from models.training.evaluation import (
+    Row,
+    by_field,
+    by_set,
+    cached_markov,
+    fewer,
+    markov_nats,
+    network_nats,
+    predictions,
+    prior_nats,
+    table,
+)
+from models.training.sampling import fixed_windows
+from models.training.shards import read_shards
+from models.transformer import MusicTransformer
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "weights" / "small"
+
+
+def say(text: str) -> None:
+    """Progress goes to stderr, so that stdout holds the tables alone."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def heldout(args: argparse.Namespace) -> None:
+    """Nats per note of an untrained prior, the Markov baseline and the network on the same predictions."""
+    items = list(read_shards(args.shards))
+    windows = fixed_windows([i for i in items if i.info["split"] == args.split], args.length, args.per_piece)
+    if not windows:
+        raise UserError(
+            f'{args.shards} has no pieces of the split "{args.split}"', "Make shards with scripts/prepare_data.py."
+        )
+    network = None if args.without_network else load_network(args.weights)
+    found = predictions(windows)
+    nats = {"untrained": prior_nats(found)}
+    say(f"{len(windows)} windows, {int(found.is_note.sum()):,} notes; the Markov baseline ...")
+    began = time.monotonic()
+    train_items = [item for item in items if item.info["split"] == "train"]
+    model = cached_markov(train_items, args.shards, args.markov_cache, args.length, args.per_piece)
+    say(f"ready after {time.monotonic() - began:.0f} s, scoring ...")
+    nats["Markov"] = markov_nats(model, windows)
+    del model
+    if network is not None:
+        nats["network"] = network_nats(
+            network, windows, lambda done: say(f"network: {done}/{len(windows)}") if done % 100 == 0 else None
+        )
+    tables = {
+        "sets": by_set(found, nats),
+        "fields": by_field(found, nats),
+        "fields_in_region": by_field(found, nats, region_only=True),
+    }
+    print(f"Nats per note on the {args.split} split, {len(windows)} windows of up to {args.length} steps\n")
+    for title, rows in zip(("data set", "field", "field, region only"), tables.values(), strict=True):
+        print(table(title, rows) + "\n")
+    if args.json:
+        settings = {
+            "split": args.split,
+            "length": args.length,
+            "per_piece": args.per_piece,
+            "windows": len(windows),
+        }
+        report = settings | {name: [as_json(row) for row in rows] for name, rows in tables.items()}
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def load_network(folder: Path) -> MusicTransformer:
+    if not (folder / "config.json").exists():
+        raise UserError(
+            f"There are no weights in {folder}", "Name a folder with --weights, or use --without-network."
+        )
+    return load_weights(folder)
+
+
+def as_json(row: Row) -> dict[str, object]:
+    share = fewer(row)
+    return asdict(row) | ({} if share is None else {"fewer_by": share})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("heldout", help="nats per note, by data set and by field")
+    command.add_argument("shards", type=Path, metavar="SHARDS", help="token shards of scripts/prepare_data.py")
+    command.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the network's weights")
+    command.add_argument("--without-network", action="store_true", help="the baseline alone")
+    command.add_argument("--split", default="valid")
+    command.add_argument("--length", type=int, default=640, help="most steps a window has")
+    command.add_argument("--per-piece", type=int, default=2, help="windows a piece")
+    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--markov-cache", type=Path, metavar="FILE", help="keep the trained baseline here")
+    command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
+    command.set_defaults(run=heldout)
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    try:
+        args.run(args)
+    except UserError as error:
+        print(f"{error.message}. {error.hint}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Train the generator on token shards made by scripts/prepare_data.py.
+
+    python3 scripts/train.py SHARDS --run runs/small --size small --total 4800
+    python3 scripts/train.py SHARDS --run runs/small --export models/weights/small
+
+A run that is stopped, or killed, goes on from its last checkpoint when the same command is given again.
+`--minutes` stops it in good order. `--export` writes the averaged weights of the run's last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+
+from models.architecture import SIZES, ModelConfig
+from models.training.checkpoint import export_weights, load_checkpoint
+from models.training.loop import TrainConfig, averaged, make_optimizers, train
+from models.training.sampling import Corpus, fixed_windows
+from models.training.shards import read_shards
+from models.transformer import MusicTransformer
+
+DEFAULTS = TrainConfig()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shards", type=Path)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run's checkpoints and log")
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--total", type=int, default=DEFAULTS.total, help="training steps in all")
+    parser.add_argument("--rows", type=int, default=DEFAULTS.rows, help="sequences a training step")
+    parser.add_argument("--length", type=int, default=DEFAULTS.length, help="steps a sequence")
+    parser.add_argument("--matrix-rate", type=float, default=DEFAULTS.matrix_rate)
+    parser.add_argument("--other-rate", type=float, default=DEFAULTS.other_rate)
+    parser.add_argument("--weight-decay", type=float, default=DEFAULTS.weight_decay)
+    parser.add_argument("--dropout", type=float, default=DEFAULTS.dropout)
+    parser.add_argument("--seed", type=int, default=DEFAULTS.seed)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop in good order after this long")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--validation-windows", type=int, default=96)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--export", type=Path, help="write the weights of the run here, and train no further")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config = TrainConfig(
+        total=args.total,
+        rows=args.rows,
+        length=args.length,
+        matrix_rate=args.matrix_rate,
+        other_rate=args.other_rate,
+        weight_decay=args.weight_decay,
+        dropout=args.dropout,
+        seed=args.seed,
+    )
+    if args.export:
+        return export(args.run, args.export)
+    torch.manual_seed(args.seed)
+    model = MusicTransformer(SIZES[args.size], args.dropout)
+    items = list(read_shards(args.shards))
+    if not items:
+        print(f"No shards in {args.shards}; make them with scripts/prepare_data.py.", file=sys.stderr)
+        return 2
+    corpus = Corpus([item for item in items if item.info["split"] == "train"])
+    held = [item for item in items if item.info["split"] == "valid"]
+    every = max(1, len(held) // max(1, args.validation_windows))
+    validation = [steps for _, steps in fixed_windows(held[::every], args.length, 1)]
+    args.run.mkdir(parents=True, exist_ok=True)
+    with (args.run / "log.jsonl").open("a", encoding="utf-8") as log:
+
+        def report(row: dict[str, float]) -> None:
+            line = json.dumps(row)
+            print(line, flush=True)
+            log.write(line + "\n")
+            log.flush()
+
+        parameters = sum(p.numel() for p in model.parameters())
+        print(f"{parameters:,} parameters, {len(corpus.items)} pieces, {len(validation)} validation windows")
+        train(
+            model,
+            corpus,
+            config,
+            args.run,
+            device=device,
+            stop_after=args.minutes * 60,
+            report=report,
+            validation=validation,
+            compiled=args.compile,
+        )
+    return 0
+
+
+def export(run: Path, folder: Path) -> int:
+    """Write the averaged weights of a run's last checkpoint."""
+    info = json.loads((run / "latest.json").read_text("utf-8"))
+    model = MusicTransformer(ModelConfig(**info["model"]))
+    average = {name: p.detach().clone() for name, p in model.named_parameters()}
+    step = load_checkpoint(run, model, average, make_optimizers(model, TrainConfig(**info["train"])))
+    digest = export_weights(averaged(model, average), folder, {"step": step, "train": info["train"]})
+    print(f"{folder}: step {step}, sha256 {digest}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""What every test shares: the example files, and two rules for CI, whose runs are whole and repeatable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+IN_CI = os.environ.get("CI") == "true"
+
+# Deadlines fail on a busy machine, not on a wrong answer; in CI the same examples are tried every time.
+settings.register_profile("descant", deadline=None, derandomize=IN_CI)
+settings.load_profile("descant")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of small public-domain pieces; its LICENCES.md says what each is."""
+    return Path(__file__).parent / "data"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _failed_if_left_out((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _failed_if_left_out((yield))
+
+
+def _failed_if_left_out(report: Any) -> Any:
+    """In CI a test that was left out is a failure, whatever the reason: something it needs is missing."""
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"left out, which CI does not allow: {report.longrepr}"
+    return report

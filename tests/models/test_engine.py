@@ -1,0 +1,313 @@
+"""The engine does the reference network's arithmetic, and candidates do not depend on their company."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.architecture import SIZES
+from models.engine import LANES, Context, Engine, Sampling, _Lane, sample
+from models.errors import Cancelled, UserError
+from models.generators import Rows, TransformerGenerator
+from models.hints import DURATION, END, HINTS, SAME, SOUNDING
+from models.tokens import FIELDS, MAX_TRACKS, Steps, build_steps
+from models.training.checkpoint import export_weights, load_weights
+from models.transformer import MusicTransformer
+from tests.builders import random_model, random_piece, random_region, random_task, tiny_generator
+
+ROOT = Path(__file__).resolve().parents[2]
+Pair = tuple[Engine, MusicTransformer]
+SEEDS = [(5, number) for number in range(7)]
+
+
+@pytest.fixture(scope="module", params=["tiny", "small"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """The engine and the reference with the same random weights."""
+    folder = tmp_path_factory.mktemp(request.param)
+    export_weights(random_model(SIZES[request.param], 3), folder, {})
+    return Engine(folder), load_weights(folder)
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> TransformerGenerator:
+    return tiny_generator(tmp_path_factory.mktemp("weights"))
+
+
+def random_steps(seed: int, bars: int = 5) -> Steps:
+    rng = np.random.default_rng(seed)
+    piece = random_piece(rng, bars, 4, 10, lengths=(96, 84, 72))
+    slots = rng.permutation(MAX_TRACKS)[:4].astype(np.int32)
+    return build_steps(piece, random_region(rng, piece), 0, bars, slots=slots, ends_known=True)
+
+
+def cut(steps: Steps, first: int, stop: int) -> Steps:
+    part = slice(first, stop)
+    return Steps(*(getattr(steps, name)[part] for name in Steps.__slots__))
+
+
+def reference_states(model: MusicTransformer, steps: Steps) -> np.ndarray:
+    with torch.no_grad():
+        return model(torch.from_numpy(steps.facts).long()[None], torch.from_numpy(steps.time)[None])[0].numpy()
+
+
+def step_through(engine: Engine, context: Context, steps: Sequence[Steps]) -> list[np.ndarray]:
+    """States of further steps, one lane for each of LANES sequences."""
+    lanes = [_Lane(context, room=4) for _ in range(LANES)]
+    states = []
+    for index in range(len(steps[0])):
+        facts = np.stack([sequence.facts[index] for sequence in steps])
+        time = np.array([sequence.time[index] for sequence in steps], dtype=np.int32)
+        states.append(engine.step(lanes, facts, time).copy())
+    return states
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_states_are_the_references(pair: Pair, seed: int) -> None:
+    engine, model = pair
+    steps = random_steps(seed)
+    known = len(steps) // 2
+    wanted = reference_states(model, steps)
+    states = step_through(engine, engine.prefill(cut(steps, 0, known)), [cut(steps, known, len(steps))] * LANES)
+    for lane in range(LANES):
+        found = np.stack([state[lane] for state in states])
+        assert np.abs(found - wanted[known:]).max() < 1e-4
+
+
+def test_lanes_do_not_mix(pair: Pair) -> None:
+    engine, model = pair
+    shared = random_steps(1)
+    context = engine.prefill(shared)
+    others = [cut(random_steps(10 + lane), 0, 30) for lane in range(LANES)]
+    states = step_through(engine, context, others)
+    for lane, other in enumerate(others):
+        joined = Steps(*(np.concatenate([getattr(shared, n), getattr(other, n)]) for n in Steps.__slots__))
+        wanted = reference_states(model, joined)[len(shared) :]
+        assert np.abs(np.stack([state[lane] for state in states]) - wanted).max() < 1e-4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_context_can_be_continued(pair: Pair, share: float) -> None:
+    engine, _ = pair
+    steps = random_steps(2)
+    middle = max(1, int(share * len(steps)))
+    whole = engine.prefill(steps)
+    parts = engine.prefill(cut(steps, middle, len(steps)), after=engine.prefill(cut(steps, 0, middle)))
+    assert parts.length == whole.length == len(steps)
+    assert np.abs(whole.keys - parts.keys).max() < 1e-4
+    assert np.abs(whole.values - parts.values).max() < 1e-4
+
+
+def test_prefill_leaves_the_earlier_context_alone(pair: Pair) -> None:
+    engine, _ = pair
+    context = engine.prefill(random_steps(3))
+    keys = context.keys.copy()
+    engine.prefill(random_steps(4), after=context)
+    step_through(engine, context, [random_steps(5)] * LANES)
+    assert (context.keys == keys).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_field_logits_are_the_references(pair: Pair, seed: int) -> None:
+    """With the hints that real steps have: those of cells' first notes, of later ones, and of cells' ends."""
+    engine, model = pair
+    steps = random_steps(seed)
+    asked = np.flatnonzero(steps.targets[:, 0] >= 0)
+    state = np.random.default_rng(seed).standard_normal((len(asked), engine.config.width)).astype(np.float32)
+    targets, chord = steps.targets[asked], steps.chord[asked]
+    hints, onsets = steps.hints[asked], steps.onsets[asked]
+    tensors = [torch.from_numpy(a) for a in (targets.astype(int), chord.astype(int), hints.astype(int), onsets)]
+    with torch.no_grad():
+        wanted = model.fields(torch.from_numpy(state), *tensors)
+    seen = state @ model.fields.from_state.weight.detach().numpy().T
+    for field in range(len(FIELDS)):
+        assert np.abs(engine.field_logits(seen, field, hints, onsets) - wanted[field].numpy()).max() < 1e-3
+        seen = seen + model.fields.tables[field].detach().numpy()[np.maximum(targets[:, field], 0)]
+        if field == 0:
+            seen = seen + model.fields.chord.detach().numpy()[chord]
+
+
+class Watched(Engine):
+    """An engine that remembers what its first lane was fed and what hints it was given for each field."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.fed: list[tuple[np.ndarray, int]] = []
+        self.hinted: list[list[np.ndarray]] = []
+
+    def step(self, lanes: Sequence[_Lane], facts: np.ndarray, time: np.ndarray) -> np.ndarray:
+        self.fed.append((facts[0].copy(), int(time[0])))
+        self.hinted.append([])
+        return super().step(lanes, facts, time)
+
+    def field_logits(self, seen: np.ndarray, field: int, hints: np.ndarray, onsets: np.ndarray) -> np.ndarray:
+        self.hinted[-1].append(np.concatenate([hints[0], onsets[0].ravel()]))
+        return super().field_logits(seen, field, hints, onsets)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_writing_feeds_what_training_would_show(tmp_path: Path, seed: int) -> None:
+    """The steps and hints of a piece as it is written are those of the same piece laid out when it is done."""
+    export_weights(random_model(SIZES["tiny"], seed), tmp_path, {})
+    engine = Watched(tmp_path)
+    task = random_task(np.random.default_rng(seed), bars=6)
+    rows = [r for p in TransformerGenerator(engine).generate(task, [(seed, 0)], Sampling()) for r in p.rows]
+    notes = np.concatenate([task.piece.notes, np.array(rows, dtype=np.int32).reshape(-1, 7)])
+    done = replace(task.piece, notes=notes[np.lexsort(notes[:, 3::-1].T)])
+    steps = build_steps(done, task.region, 0, len(done.bars), header=task.header)
+    answer = np.flatnonzero(steps.in_region)
+    assert len(rows) > 3
+    assert [(f.tolist(), t) for f, t in engine.fed] == [
+        (steps.facts[i].tolist(), int(steps.time[i])) for i in answer
+    ]
+    for at, hinted in zip(answer, engine.hinted, strict=True):
+        if steps.targets[at, 0] < 0:
+            continue
+        told = np.concatenate([steps.hints[at], steps.onsets[at].ravel()])
+        if steps.targets[at, 0] != END:
+            assert (hinted[-1] == told).all()
+        # Before the position is drawn, only what does not depend on it is told.
+        drawn_later = [*range(SAME.start, SOUNDING + 1), *range(DURATION.start, HINTS)]
+        early = np.delete(np.arange(HINTS), drawn_later)
+        assert (hinted[0][early] == told[early]).all()
+
+
+def written(generator: TransformerGenerator, seed: int, seeds: Sequence[tuple[int, int]]) -> list[Rows]:
+    """The rows of every candidate."""
+    task = random_task(np.random.default_rng(seed))
+    rows: list[Rows] = [[] for _ in seeds]
+    for progress in generator.generate(task, seeds, Sampling(), lambda: False):
+        rows[progress.candidate].extend(progress.rows)
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_candidate_is_the_same_alone_and_in_company(generator: TransformerGenerator, seed: int) -> None:
+    all_of_them = written(generator, seed, SEEDS)
+    assert len({tuple(rows) for rows in all_of_them}) > 1
+    for count in (1, 2, 4):
+        assert written(generator, seed, SEEDS[:count]) == all_of_them[:count]
+    assert written(generator, seed, SEEDS) == all_of_them
+
+
+def test_states_are_the_same_bit_for_bit_alone_and_in_company(generator: TransformerGenerator) -> None:
+    engine = generator._engine
+    context = engine.prefill(random_steps(1))
+    mine, others = cut(random_steps(2), 0, 40), [cut(random_steps(3 + lane), 0, 40) for lane in range(LANES - 1)]
+    silent = [Steps(*(np.zeros_like(getattr(mine, name)) for name in Steps.__slots__))] * (LANES - 1)
+    among = step_through(engine, context, [mine, *others])
+    alone = step_through(engine, context, [mine, *silent])
+    assert all((one[0] == other[0]).all() for one, other in zip(among, alone, strict=True))
+
+
+PROGRAM = """
+import hashlib, json, sys
+from pathlib import Path
+import numpy as np
+from models.engine import Engine
+from models.generators import TransformerGenerator
+from tests.models.test_engine import SEEDS, written
+generator = TransformerGenerator(Engine(Path(sys.argv[1])))
+print(hashlib.sha256(json.dumps(written(generator, 1, SEEDS[:2])).encode()).hexdigest())
+"""
+
+
+def test_a_fresh_process_writes_the_same(tmp_path: Path) -> None:
+    generator = tiny_generator(tmp_path)
+    here = hashlib.sha256(json.dumps(written(generator, 1, SEEDS[:2])).encode()).hexdigest()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == here
+
+
+class CountingEngine(Engine):
+    """An engine that counts its steps."""
+
+    steps = 0
+
+    def step(self, lanes: Sequence[_Lane], facts: np.ndarray, time: np.ndarray) -> np.ndarray:
+        self.steps += 1
+        return super().step(lanes, facts, time)
+
+
+@pytest.mark.parametrize("after", [0, 1, 7])
+def test_cancelling_stops_before_another_step(tmp_path: Path, after: int) -> None:
+    tiny_generator(tmp_path)
+    engine = CountingEngine(tmp_path)
+    cancelled: Callable[[], bool] = lambda: engine.steps >= after  # noqa: E731
+    task = random_task(np.random.default_rng(0))
+    with pytest.raises(Cancelled):
+        list(TransformerGenerator(engine).generate(task, SEEDS[:2], Sampling(), cancelled))
+    assert engine.steps == after
+
+
+# --- Drawing ------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.floats(0, 3), st.floats(0, 1))
+def test_only_allowed_values_are_drawn_with_one_number_each(seed: int, temperature: float, top_p: float) -> None:
+    rng = np.random.default_rng(seed)
+    logits = (rng.standard_normal(50) * 20).astype(np.float32)
+    mask = rng.random(50) < 0.2
+    mask[rng.integers(50)] = True
+    random = np.random.default_rng(seed)
+    value = sample(logits, mask, random, Sampling(temperature, top_p))
+    assert mask[value]
+    expected = np.random.default_rng(seed)
+    expected.random()
+    assert random.random() == expected.random()
+
+
+def test_no_temperature_means_the_likeliest() -> None:
+    logits = np.array([1, 5, 3], dtype=np.float32)
+    random = np.random.default_rng(0)
+    assert {sample(logits, np.array([True, False, True]), random, Sampling(0.0)) for _ in range(20)} == {2}
+
+
+def test_top_p_keeps_the_fewest_values_that_reach_it() -> None:
+    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05])).astype(np.float32)
+    random = np.random.default_rng(0)
+    drawn = [sample(logits, np.ones(4, dtype=bool), random, Sampling(1.0, 0.75)) for _ in range(4000)]
+    assert set(drawn) == {0, 1}
+    assert abs(drawn.count(0) / 4000 - 0.5 / 0.8) < 0.03
+
+
+def test_values_are_drawn_as_often_as_they_are_likely() -> None:
+    shares = np.array([0.5, 0.3, 0.15, 0.05])
+    random = np.random.default_rng(1)
+    drawn = [
+        sample(np.log(shares).astype(np.float32), np.ones(4, dtype=bool), random, Sampling(1.0, 1.0))
+        for _ in range(8000)
+    ]
+    assert np.abs(np.bincount(drawn, minlength=4) / 8000 - shares).max() < 0.02
+
+
+# --- Weights ------------------------------------------------------------------------------------------
+
+
+def test_weights_that_cannot_be_read_are_a_users_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        Engine(tmp_path / "missing")
+    export_weights(random_model(SIZES["tiny"]), tmp_path, {})
+    (tmp_path / "model.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(UserError):
+        Engine(tmp_path)
+
+
+def test_the_hash_names_the_weights(tmp_path: Path) -> None:
+    one = tiny_generator(tmp_path / "one", seed=1)
+    again = tiny_generator(tmp_path / "again", seed=1)
+    other = tiny_generator(tmp_path / "other", seed=2)
+    assert one.model_hash == again.model_hash != other.model_hash
