@@ -148,7 +148,7 @@ class FieldDecoder(nn.Module):
         for index, columns in enumerate((DURATION, VELOCITY, MICRO)):
             where = hints[:, columns]
             gates = self.rest_gates[index](x[:, 2 + index])
-            echoes = torch.zeros(len(x), FIELD_SIZES[2 + index] + 1, device=x.device, dtype=x.dtype)
+            echoes = torch.zeros(len(x), FIELD_SIZES[2 + index] + 1, device=x.device, dtype=gates.dtype)
             echoes = echoes.scatter_add(1, where.where(where >= 0, FIELD_SIZES[2 + index]), gates)
             logits[2 + index] = logits[2 + index] + echoes[:, :-1]
         last = hints[:, VELOCITY.start]
@@ -165,10 +165,10 @@ class FieldDecoder(nn.Module):
         by_distance = (x @ self.distance.T).gather(1, since.clamp(0, MAX_BAR - 1))
         inside = (since >= 0) & (after >= 0)[:, None] & (torch.arange(count, device=x.device) < END)
         gates = self.position_gates(x)
-        echoes = torch.zeros(len(x), count + 1, device=x.device, dtype=x.dtype)
+        echoes = torch.zeros(len(x), count + 1, device=x.device, dtype=gates.dtype)
         where = hints[:, NEXT]
         echoes = echoes.scatter_add(1, where.where(where >= 0, count), gates[:, :3])[:, :count]
-        struck = torch.einsum("nk,nkp->np", gates[:, 3:], onsets.to(x.dtype))
+        struck = torch.einsum("nk,nkp->np", gates[:, 3:], onsets.to(gates.dtype))
         return by_distance * inside + echoes + F.pad(struck, (0, 1))
 
     def _pitch_hints(self, x: Tensor, hints: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class FieldDecoder(nn.Module):
         by_interval = (x @ self.interval.T).gather(1, step) * (reference >= 0)[:, None]
         gates = self.pitch_gates(x)
         sounding = (hints[:, SOUNDING, None].clamp(min=0) >> (pitch % 12)) & 1
-        echoes = torch.zeros(len(x), count + 1, device=x.device, dtype=x.dtype)
+        echoes = torch.zeros(len(x), count + 1, device=x.device, dtype=gates.dtype)
         where = hints[:, SAME]
         echoes = echoes.scatter_add(1, where.where(where >= 0, count), gates[:, :3])[:, :count]
         return echoes + F.pad(by_interval + gates[:, 3:] * sounding, (0, count - 128))

@@ -43,6 +43,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop in good order after this long")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--validation-windows", type=int, default=96)
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw batches; for an accelerator")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--export", type=Path, help="write the weights of the run here, and train no further")
     args = parser.parse_args()
@@ -91,6 +92,7 @@ def main() -> int:
             report=report,
             validation=validation,
             compiled=args.compile,
+            workers=args.workers,
         )
     return 0
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +121,36 @@ def evaluate(model: MusicTransformer, windows: list[Steps], device: torch.device
     return rows
 
 
+def batches(corpus: Corpus, config: TrainConfig, first: int, workers: int) -> Generator[Batch, None, None]:
+    """The batches of training step `first` and after, drawn ahead while the network learns."""
+    pool: Executor = (
+        ProcessPoolExecutor(workers, initializer=_hold, initargs=(corpus, config))
+        if workers
+        else ThreadPoolExecutor(1, initializer=_hold, initargs=(corpus, config))
+    )
+    with pool:
+        waiting = deque(pool.submit(_draw, first + ahead) for ahead in range(2 + 2 * workers))
+        try:
+            for step in count(first + len(waiting)):
+                yield waiting.popleft().result()
+                waiting.append(pool.submit(_draw, step))
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+_held = threading.local()
+
+
+def _hold(corpus: Corpus, config: TrainConfig) -> None:
+    _held.corpus, _held.config = corpus, config
+
+
+def _draw(step: int) -> Batch:
+    config: TrainConfig = _held.config
+    return random_batch(_held.corpus, config.seed, step, range(config.rows), config.length)
+
+
 def train(
     model: MusicTransformer,
     corpus: Corpus,
@@ -130,9 +163,11 @@ def train(
     validation: list[Steps] | None = None,
     validate_every: int = 500,
     compiled: bool = False,
+    workers: int = 0,
 ) -> MusicTransformer:
     """Train until `config.total` steps or `stop_after` seconds, resuming from `folder` where it holds a
-    checkpoint. Returns the model with the averaged weights."""
+    checkpoint. `workers` processes draw batches ahead, a thread where it is 0; what is drawn is the same.
+    Returns the model with the averaged weights."""
     model.to(device)
     optimizers = make_optimizers(model, config)
     average = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -141,17 +176,12 @@ def train(
     began, last_saved = time.monotonic(), step
     seen = spent = 0.0
 
-    def draw(at: int) -> Batch:
-        return random_batch(corpus, config.seed, at, range(config.rows), config.length)
-
-    ahead = ThreadPoolExecutor(1)  # draws the next batch while this one is learned from
-    upcoming = ahead.submit(draw, step)
+    upcoming = batches(corpus, config, step, workers)
     while step < config.total and time.monotonic() - began < stop_after:
         model.train()
         tick = time.monotonic()
         torch.manual_seed(config.seed * 1_000_003 + step)  # dropout is part of what a resumed run repeats
-        tensors = to_device(upcoming.result(), device)
-        upcoming = ahead.submit(draw, step + 1)
+        tensors = to_device(next(upcoming), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             losses, counted, _ = batch_losses(run, tensors)
         loss = nats_per_note(losses, counted)
@@ -181,7 +211,7 @@ def train(
             fields = rows[:, :-1].sum(axis=0) / rows[:, -1].sum()
             named = {name: round(float(value), 4) for name, value in zip(FIELDS, fields, strict=True)}
             report({"step": step, "valid": round(float(fields.sum()), 4), **named})
-    ahead.shutdown(cancel_futures=True)
+    upcoming.close()
     if last_saved != step:
         save_checkpoint(folder, model, average, optimizers, step, {"train": asdict(config)})
     return averaged(model, average)

@@ -32,6 +32,7 @@ from models.training.loop import (
     TrainConfig,
     averaged,
     batch_losses,
+    batches,
     evaluate,
     is_matrix,
     learning_share,
@@ -131,6 +132,15 @@ def test_a_batch_is_a_function_of_seed_step_and_row() -> None:
     assert equal(whole, joined)
     assert not equal(whole, random_batch(corpus, 1, 6, range(4), 200))
     assert not equal(whole, random_batch(corpus, 2, 5, range(4), 200))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_drawn_ahead_are_those_of_their_steps(workers: int) -> None:
+    config = TrainConfig(rows=2, length=200, seed=1)
+    ahead = batches(Corpus(items()), config, 5, workers)
+    for step in range(5, 9):
+        assert equal(next(ahead), random_batch(Corpus(items()), 1, step, range(2), 200))
+    ahead.close()
 
 
 def test_rows_hold_whole_windows_that_do_not_see_each_other() -> None:
