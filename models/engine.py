@@ -477,7 +477,8 @@ def sample(logits: Floats, mask: NDArray[np.bool_], random: np.random.Generator,
     chosen = logits[values].astype(np.float64)
     if sampling.temperature <= 0:
         return int(values[chosen.argmax()])
-    chosen = np.exp(np.maximum((chosen - chosen.max()) / sampling.temperature, -700))
+    with np.errstate(over="ignore"):  # at hardly any temperature all but the best vanish
+        chosen = np.exp((chosen - chosen.max()) / sampling.temperature)
     chosen /= chosen.sum()
     order = np.argsort(-chosen, kind="stable")
     cumulative = np.cumsum(chosen[order])
