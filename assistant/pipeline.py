@@ -315,7 +315,7 @@ def _chords_going_on(piece: Piece, first: int) -> NDArray[np.int32]:
     """The chord table with its last bars repeated over a region that begins at bar `first` and lies beyond them.
 
     Only the network is told so. Left as it is, the last chord would seem to sound on to the end, and the music
-    freezes on it: repeating the harmony halved the doubtful candidates of scripts/try_continuations.py.
+    freezes on it.
     """
     if not len(piece.chords) or piece.chords[-1, 0] >= first:
         return piece.chords
