@@ -146,11 +146,9 @@ class FieldDecoder(nn.Module):
         logits[0] = logits[0] + self._position_hints(x[:, 0], hints, onsets)
         logits[1] = logits[1] + self._pitch_hints(x[:, 1], hints)
         for index, columns in enumerate((DURATION, VELOCITY, MICRO)):
-            where = hints[:, columns]
-            gates = self.rest_gates[index](x[:, 2 + index])
-            echoes = torch.zeros(len(x), FIELD_SIZES[2 + index] + 1, device=x.device, dtype=gates.dtype)
-            echoes = echoes.scatter_add(1, where.where(where >= 0, FIELD_SIZES[2 + index]), gates)
-            logits[2 + index] = logits[2 + index] + echoes[:, :-1]
+            field = 2 + index
+            gates = self.rest_gates[index](x[:, field])
+            logits[field] = logits[field] + _echoes(gates, hints[:, columns], FIELD_SIZES[field])
         last = hints[:, VELOCITY.start]
         louder = torch.arange(VELOCITY_BINS, device=x.device) - last[:, None] + VELOCITY_BINS
         by_change = (x[:, 3] @ self.loudness.T).gather(1, louder.clamp(0, 2 * VELOCITY_BINS))
@@ -165,10 +163,8 @@ class FieldDecoder(nn.Module):
         by_distance = (x @ self.distance.T).gather(1, since.clamp(0, MAX_BAR - 1))
         inside = (since >= 0) & (after >= 0)[:, None] & (torch.arange(count, device=x.device) < END)
         gates = self.position_gates(x)
-        echoes = torch.zeros(len(x), count + 1, device=x.device, dtype=gates.dtype)
-        where = hints[:, NEXT]
-        echoes = echoes.scatter_add(1, where.where(where >= 0, count), gates[:, :3])[:, :count]
-        struck = torch.einsum("nk,nkp->np", gates[:, 3:], onsets.to(gates.dtype))
+        echoes = _echoes(gates[:, : len(ECHOES)], hints[:, NEXT], count)
+        struck = torch.einsum("nk,nkp->np", gates[:, len(ECHOES) :], onsets.to(gates.dtype))
         return by_distance * inside + echoes + F.pad(struck, (0, 1))
 
     def _pitch_hints(self, x: Tensor, hints: Tensor) -> Tensor:
@@ -180,10 +176,15 @@ class FieldDecoder(nn.Module):
         by_interval = (x @ self.interval.T).gather(1, step) * (reference >= 0)[:, None]
         gates = self.pitch_gates(x)
         sounding = (hints[:, SOUNDING, None].clamp(min=0) >> (pitch % 12)) & 1
-        echoes = torch.zeros(len(x), count + 1, device=x.device, dtype=gates.dtype)
-        where = hints[:, SAME]
-        echoes = echoes.scatter_add(1, where.where(where >= 0, count), gates[:, :3])[:, :count]
-        return echoes + F.pad(by_interval + gates[:, 3:] * sounding, (0, count - 128))
+        echoes = _echoes(gates[:, : len(ECHOES)], hints[:, SAME], count)
+        return echoes + F.pad(by_interval + gates[:, len(ECHOES) :] * sounding, (0, count - 128))
+
+
+def _echoes(gates: Tensor, values: Tensor, count: int) -> Tensor:
+    """Logits [n, count] in which each hinted value [n, k] is raised by its gate [n, k]; a negative value
+    hints nothing."""
+    spare = torch.zeros(len(gates), count + 1, device=gates.device, dtype=gates.dtype)
+    return spare.scatter_add(1, values.where(values >= 0, count), gates)[:, :count]
 
 
 class MusicTransformer(nn.Module):
