@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.tokens import VOCABULARY
+from models.tokens import FIELDS, VOCABULARY
 
 TIME_PERIODS_PER_OCTAVE = 3
 SHORTEST_TIME_PERIOD = 3.0  # grid ticks: a 32nd note
 INDEX_BASE = 10_000.0
 NORM_EPSILON = 1e-5
+MODEL_FILE = "model.safetensors"
+MEMORY_FILES = tuple(f"memory-{field}.safetensors" for field in FIELDS)  # one a field, so that none is large
+MEMORY_TABLE = "fields.memory.table"
 RECENT = 3  # steps before a step that its embedding takes in
 
 
@@ -31,6 +34,8 @@ class ModelConfig:
     field_layers: int = 1
     vocabulary: int = VOCABULARY
     text_width: int = 0  # width of a sentence vector; 0 means the network takes no text
+    memory_rows: int = 0  # rows each kind of figure has in the memory, a power of two; 0 for no memory
+    memory_width: int = 16
 
     @property
     def heads_by_steps(self) -> int:
@@ -39,8 +44,26 @@ class ModelConfig:
 
 
 SIZES = {
-    "tiny": ModelConfig(width=64, layers=2, heads=2, head_size=32, hidden=128, field_width=48, field_hidden=64),
-    "small": ModelConfig(width=192, layers=5, head_size=48, hidden=512, field_width=160, field_hidden=256),
+    "tiny": ModelConfig(
+        width=64,
+        layers=2,
+        heads=2,
+        head_size=32,
+        hidden=128,
+        field_width=48,
+        field_hidden=64,
+        memory_rows=1 << 8,
+        memory_width=8,
+    ),
+    "small": ModelConfig(
+        width=192,
+        layers=5,
+        head_size=48,
+        hidden=512,
+        field_width=160,
+        field_hidden=256,
+        memory_rows=1 << 16,
+    ),
     "base": ModelConfig(
         width=512,
         layers=8,
@@ -50,6 +73,7 @@ SIZES = {
         field_width=256,
         field_hidden=512,
         field_layers=2,
+        memory_rows=1 << 16,
     ),
 }
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from models.architecture import NORM_EPSILON, RECENT, ModelConfig, rotation_speeds
+from models.architecture import MEMORY_FILES, MODEL_FILE, NORM_EPSILON, RECENT, ModelConfig, rotation_speeds
 from models.constraints import Draft
 from models.errors import Cancelled, UserError
 from models.hints import (
@@ -30,6 +30,7 @@ from models.hints import (
     DURATION,
     ECHOES,
     HINTS,
+    MEMORY,
     MICRO,
     NEXT,
     NONE,
@@ -152,6 +153,9 @@ class _Sight:
             above=np.array([above], dtype=np.int32),
             last=np.array(last, dtype=np.int32)[:, None],
             known=bar[:, None] - np.array(ECHOES) >= plan.first,
+            begin=np.array([cell.start], dtype=np.int32),
+            length=np.array([len(cell.micros)], dtype=np.int32),
+            program=plan.programs[track],
         )
         return Outlook(self.notes(), cells)
 
@@ -175,15 +179,16 @@ class CellDone(NamedTuple):
 
 
 class Engine:
-    """The network of a weights folder (`config.json`, `model.safetensors`)."""
+    """The network of a weights folder (`config.json`, `model.safetensors`, `memory-FIELD.safetensors`)."""
 
     def __init__(self, folder: Path) -> None:
         try:
             config = json.loads((folder / "config.json").read_text("utf-8"))
-            raw = load_file(folder / "model.safetensors")
+            raw = load_file(folder / MODEL_FILE)
             self.model_hash: str = config["sha256"]
             self.config = ModelConfig(**config["architecture"])
             self._load({name: value.astype(np.float32) for name, value in raw.items()})
+            self._memory = [load_file(folder / name) for name in MEMORY_FILES] if self.config.memory_rows else []
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             hint = "Install Descant again, or name another folder of weights."
             raise UserError(f"The weights in {folder} cannot be read", hint) from error
@@ -228,6 +233,8 @@ class Engine:
         self._loudness = raw["fields.loudness"]
         gates = ["position_gates", "pitch_gates", *(f"rest_gates.{i}" for i in range(3))]
         self._gates = [(raw[f"fields.{name}.weight"], raw[f"fields.{name}.bias"]) for name in gates]
+        if c.memory_rows:
+            self._read = [matrix(f"fields.memory.read.{i}") for i in range(len(FIELDS))]
         self._speeds = rotation_speeds(c)
 
     # --- The network ----------------------------------------------------------------------------------
@@ -310,7 +317,7 @@ class Engine:
 
         seen: [n, field_width], the state projected plus what was drawn before. hints, onsets: as Outlook has them.
         """
-        x = seen + self._start[field]
+        x = seen + self._start[field] + self._recalled(field, hints)
         for norm, gate_up, down in self._field_layers:
             x = x + _swiglu(_normalise(x, norm), gate_up, down)
         x = _normalise(x, self._field_norm)
@@ -337,6 +344,16 @@ class Engine:
             change = np.arange(VELOCITY_BINS) - last + VELOCITY_BINS
             logits += np.where(last >= 0, _apply(self._loudness, x)[rows, change], 0)
         return logits
+
+    def _recalled(self, field: int, hints: Ints) -> Floats:
+        """What the memory has for the figures of a field: [n, field_width]."""
+        if not self._memory:
+            return np.zeros(1, dtype=np.float32)
+        count = self.config.memory_rows
+        memory, keys = self._memory[field], hints[:, MEMORY[field]]
+        rows = (keys & (count - 1)) + count * np.arange(keys.shape[1])
+        found = memory["values"][rows] * memory["scale"][rows].astype(np.float32)[:, :, None]
+        return _apply(self._read[field], found.reshape(len(hints), -1))
 
     def _write_notes(
         self,
@@ -371,12 +388,13 @@ class Engine:
         for i, (draft, outlook) in enumerate(zip(drafts, outlooks, strict=True)):
             if draft and outlook:
                 chord[i] = int(plan.chords[draft.cell.bar][position[i]])
-                outlook.draw_position(np.array([position[i]]), np.array([draft.cell.start + position[i]]))
+                place = np.array([position[i]], dtype=np.int32)
+                outlook.draw_position(place, place + draft.cell.start)
         seen = seen + self._tables[0][position] + self._chord[chord]
         pitch = drawn(1, [draft.pitches(position[i]) if draft else None for i, draft in enumerate(drafts)])
         for i, outlook in enumerate(outlooks):
             if outlook:
-                outlook.draw_pitch(np.array([pitch[i]]))
+                outlook.draw_pitch(np.array([pitch[i]], dtype=np.int32))
         seen = seen + self._tables[1][pitch]
         lengths = [draft.durations(position[i], pitch[i]) if draft else None for i, draft in enumerate(drafts)]
         duration = drawn(2, lengths)

@@ -9,6 +9,7 @@ learns with a fraction of both. A hint never says more than the steps before it 
     SAME       for each of ECHOES: the pitch that bar has at the position drawn
     SOUNDING   pitch classes that the other tracks sound at the position drawn, as bits
     DURATION, VELOCITY, MICRO   of the track's last note, then of the same note in each of ECHOES
+    MEMORY      keys of the figures (models/figures.py) that the note would continue
     onsets     positions at which the track struck a bar ago, and at which others strike in this bar
 """
 
@@ -19,6 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models import figures
+from models.figures import LAGS, OF_FIELD, Drawn, Past
 from models.piece import DRUMS, DURATIONS, MAX_BAR, MICRO_LIMIT
 
 IntArray = NDArray[np.int32]
@@ -28,10 +31,12 @@ END = MAX_BAR
 NONE = -1
 REFERENCE, AFTER, NEXT, SAME, SOUNDING = 0, 1, slice(2, 5), slice(5, 8), 8
 DURATION, VELOCITY, MICRO = slice(9, 13), slice(13, 17), slice(17, 21)
-HINTS = 21
+MEMORY = [slice(21 + kinds.start, 21 + kinds.stop) for kinds in OF_FIELD]
+HINTS = MEMORY[-1].stop
 ONSETS = 2
 MOST_SLOTS = 64
 _MICRO_SHIFT = np.array([0, 0, MICRO_LIMIT], dtype=np.int32)
+_BAR_KEY, _TRACK_KEY = 1 << 16, 1 << 40
 _CLASSES = np.eye(12, dtype=np.float32)[np.arange(256) % 12]
 
 
@@ -58,6 +63,7 @@ class Cells(NamedTuple):
 
     after, above: position and pitch of the cell's last note, NONE at its start. last: [3, q] its duration,
     velocity and micro. known: [q, len(ECHOES)] whether the same cell so many bars back is in sight.
+    begin, length: where the cell's bar starts and how long it is, in grid ticks. program: of its track.
     """
 
     bar: IntArray
@@ -68,6 +74,9 @@ class Cells(NamedTuple):
     above: IntArray
     last: IntArray
     known: BoolArray
+    begin: IntArray
+    length: IntArray
+    program: IntArray
 
 
 def cell_order(bar: IntArray, slot: IntArray) -> IntArray:
@@ -96,7 +105,7 @@ class Outlook:
         count = len(cells.bar)
         self.table = np.full((count, HINTS), NONE, dtype=np.int32)
         self.onsets = np.zeros((count, ONSETS, MAX_BAR), dtype=bool)
-        self._rest = self.table[:, DURATION.start :].reshape(count, 3, 1 + len(ECHOES))  # a view
+        self._rest = self.table[:, DURATION.start : MICRO.stop].reshape(count, 3, 1 + len(ECHOES))  # a view
         self.table[:, REFERENCE] = np.where(cells.above < 128, cells.above, NONE)
         self.table[:, AFTER] = cells.after
         self.table[:, NEXT] = np.where(cells.known, END, NONE)
@@ -114,6 +123,14 @@ class Outlook:
         if len(code):
             self._fill_openings(cells.after == NONE, mine & (distance > 0), notes.bar * 65_536 + code)
             self._fill_places(self._others & (distance == 0))
+        self._past = _past(notes, cells)
+        nothing = np.full(count, NONE, dtype=np.int32)
+        later = self.onsets[:, 1] & (np.arange(MAX_BAR) > cells.after[:, None])
+        found, others = _first(later)
+        coming = nothing.copy()
+        coming[found] = others
+        self._drawn = Drawn(coming, nothing, nothing, nothing, nothing)
+        self.table[:, MEMORY[0]] = figures.keys(0, self._past, self._drawn)
 
     def _fill_openings(self, opening: BoolArray, earlier: BoolArray, when: IntArray) -> None:
         """A cell's first note is heard against the last note of the track before it."""
@@ -148,6 +165,10 @@ class Outlook:
         sounds = self._others & (notes.pitch < 128) & (notes.start <= when) & (notes.end > when)
         classes = sounds.astype(np.float32) @ _CLASSES[notes.pitch]
         self.table[:, SOUNDING] = (classes > 0) @ (1 << np.arange(12))
+        self._drawn = self._drawn._replace(
+            position=position, reference=self.table[:, REFERENCE], sounding=self.table[:, SOUNDING]
+        )
+        self.table[:, MEMORY[1]] = figures.keys(1, self._past, self._drawn)
 
     def draw_pitch(self, pitch: IntArray) -> None:
         """Fill in what a pitch suggests for duration, velocity and micro."""
@@ -155,6 +176,45 @@ class Outlook:
         for index, echo in enumerate(self._echoes):
             found, first = _first(echo & same)
             self._rest[found, :, 1 + index] = self._notes.rest[:, first].T
+        self._drawn = self._drawn._replace(pitch=pitch)
+        for field in range(2, len(MEMORY)):
+            self.table[:, MEMORY[field]] = figures.keys(field, self._past, self._drawn)
+
+
+def _past(notes: Notes, cells: Cells) -> Past:
+    """The notes each prediction's track played last, of those in sight: the context knows nothing of the region."""
+    code = notes.track.astype(np.int64) * _TRACK_KEY + notes.bar.astype(np.int64) * _BAR_KEY
+    code += notes.position * 256 + notes.pitch
+    inside = np.where(cells.after == NONE, 0, cells.after * 256 + cells.above + 1)
+    wanted = cells.track.astype(np.int64) * _TRACK_KEY + cells.bar.astype(np.int64) * _BAR_KEY + inside
+    rows = np.full((LAGS, len(wanted)), NONE, dtype=np.int64)
+    for in_region in (False, True):
+        asked = np.flatnonzero(cells.in_region == in_region)
+        visible = np.arange(len(code)) if in_region else np.flatnonzero(~notes.in_region)
+        if not len(asked) or not len(visible):
+            continue
+        order = visible[np.argsort(code[visible], kind="stable")]
+        place = np.searchsorted(code[order], wanted[asked]) - 1 - np.arange(LAGS)[:, None]
+        found = order[np.maximum(place, 0)]
+        mine = (place >= 0) & (notes.track[found] == cells.track[asked])
+        rows[:, asked] = np.where(mine, found, NONE)
+    missing = rows == NONE
+
+    def of(column: IntArray) -> IntArray:
+        return np.where(missing, NONE, column[rows]) if len(column) else rows.astype(np.int32)
+
+    duration, velocity, micro = (of(column) for column in notes.rest)
+    return Past(
+        of(notes.start),
+        of(notes.end),
+        of(notes.pitch),
+        duration,
+        velocity,
+        micro,
+        cells.begin,
+        cells.length,
+        cells.program,
+    )
 
 
 def _first(mask: BoolArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -379,6 +379,9 @@ def build_steps(
         above=np.where(last >= 0, last_row[:, 3] + shift, NONE),
         last=np.where(last >= 0, last_row[:, 4:7].T + np.array([[0], [0], [MICRO_LIMIT]]), NONE),
         known=known,
+        begin=bar_time[bar[asked]],
+        length=lengths[bar[asked]],
+        program=piece.programs[cell_track],
     )
     outlook = Outlook(note_table(notes, piece.programs, slots, bar_time, note_in_region), asking)
     outlook.draw_position(drawn, bar_time[bar[asked]] + np.maximum(drawn, 0))

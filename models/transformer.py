@@ -18,11 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.architecture import NORM_EPSILON, RECENT, ModelConfig, rotation_speeds
+from models.figures import KINDS, OF_FIELD
 from models.hints import (
     AFTER,
     DURATION,
     ECHOES,
     END,
+    MEMORY,
     MICRO,
     NEXT,
     ONSETS,
@@ -104,6 +106,27 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
+class Memory(nn.Module):
+    """What is remembered of each figure that the next note would continue: `memory_rows` rows a kind."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.rows = config.memory_rows
+        self.table = nn.Parameter(torch.zeros(len(KINDS) * config.memory_rows, config.memory_width))
+        self.read = nn.ModuleList(
+            nn.Linear((kinds.stop - kinds.start) * config.memory_width, config.field_width, bias=False)
+            for kinds in OF_FIELD
+        )
+        self.first: Tensor
+        self.register_buffer("first", torch.arange(len(KINDS)) * config.memory_rows, persistent=False)
+
+    def forward(self, hints: Tensor) -> list[Tensor]:
+        """hints: [n, HINTS] -> what to add to each field's input: [n, field_width] each."""
+        rows = (hints[:, MEMORY[0].start : MEMORY[-1].stop] & (self.rows - 1)) + self.first
+        found = F.embedding(rows, self.table, sparse=True)
+        return [read(found[:, kinds].flatten(1)) for read, kinds in zip(self.read, OF_FIELD, strict=True)]
+
+
 class FieldDecoder(nn.Module):
     """Writes a note's fields one after the other, each seeing those before it. Embeddings are tied to outputs."""
 
@@ -123,6 +146,7 @@ class FieldDecoder(nn.Module):
         self.pitch_gates = nn.Linear(width, len(ECHOES) + 1)
         self.rest_gates = nn.ModuleList([nn.Linear(width, 1 + len(ECHOES)) for _ in range(3)])
         self.loudness = nn.Parameter(torch.zeros(2 * VELOCITY_BINS + 1, width))
+        self.memory = Memory(config) if config.memory_rows else None
 
     def forward(self, state: Tensor, targets: Tensor, chord: Tensor, hints: Tensor, onsets: Tensor) -> list[Tensor]:
         """Logits of every field given the true values of the fields before it.
@@ -132,8 +156,9 @@ class FieldDecoder(nn.Module):
         """
         seen = self.from_state(state)
         inputs = []
+        recalled = self.memory(hints) if self.memory else [torch.zeros((), device=seen.device)] * len(FIELD_SIZES)
         for index, table in enumerate(self.tables):
-            inputs.append(seen + self.start[index])
+            inputs.append(seen + self.start[index] + recalled[index])
             if index + 1 < len(FIELD_SIZES):
                 seen = seen + table[targets[:, index].clamp(min=0)]
                 if index == 0:
@@ -211,6 +236,7 @@ class MusicTransformer(nn.Module):
                     "fields.distance",
                     "fields.interval",
                     "fields.loudness",
+                    "memory.table",
                 )
             ):
                 nn.init.normal_(parameter, std=0.02 if "embedding" in name else parameter.shape[1] ** -0.5)

@@ -19,7 +19,7 @@ import torch
 
 from models.architecture import SIZES, ModelConfig
 from models.training.checkpoint import export_weights, load_checkpoint
-from models.training.loop import TrainConfig, averaged, make_optimizers, train
+from models.training.loop import TrainConfig, averaged, make_optimizers, start_average, train
 from models.training.sampling import Corpus, fixed_windows
 from models.training.shards import read_shards
 from models.transformer import MusicTransformer
@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--length", type=int, default=DEFAULTS.length, help="steps a sequence")
     parser.add_argument("--matrix-rate", type=float, default=DEFAULTS.matrix_rate)
     parser.add_argument("--other-rate", type=float, default=DEFAULTS.other_rate)
+    parser.add_argument("--memory-rate", type=float, default=DEFAULTS.memory_rate)
     parser.add_argument("--weight-decay", type=float, default=DEFAULTS.weight_decay)
     parser.add_argument("--dropout", type=float, default=DEFAULTS.dropout)
     parser.add_argument("--seed", type=int, default=DEFAULTS.seed)
@@ -55,6 +56,7 @@ def main() -> int:
         length=args.length,
         matrix_rate=args.matrix_rate,
         other_rate=args.other_rate,
+        memory_rate=args.memory_rate,
         weight_decay=args.weight_decay,
         dropout=args.dropout,
         seed=args.seed,
@@ -101,7 +103,7 @@ def export(run: Path, folder: Path) -> int:
     """Write the averaged weights of a run's last checkpoint."""
     info = json.loads((run / "latest.json").read_text("utf-8"))
     model = MusicTransformer(ModelConfig(**info["model"]))
-    average = {name: p.detach().clone() for name, p in model.named_parameters()}
+    average = start_average(model)
     step = load_checkpoint(run, model, average, make_optimizers(model, TrainConfig(**info["train"])))
     digest = export_weights(averaged(model, average), folder, {"step": step, "train": info["train"]})
     print(f"{folder}: step {step}, sha256 {digest}")

@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.architecture import ModelConfig
+from models.architecture import MEMORY_FILES, MEMORY_TABLE, MODEL_FILE, ModelConfig
+from models.figures import OF_FIELD
 from models.transformer import MusicTransformer
 
 
@@ -91,19 +92,43 @@ def _restore_state(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) ->
 def export_weights(
     model: MusicTransformer, folder: Path, info: dict[str, Any], dtype: torch.dtype = torch.float16
 ) -> str:
-    """Write the weights that ship: `model.safetensors` and `config.json`. Returns the weights' sha256."""
+    """Write the weights that ship: `model.safetensors`, the memory in eight bits as `memory-FIELD.safetensors`,
+    and `config.json`. Returns the sha256 of the weights, one file after the other."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: p.detach().to(dtype).contiguous().cpu() for name, p in model.named_parameters()}
-    save_file(tensors, folder / "model.safetensors")
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    tensors = {name: p.detach().contiguous().cpu() for name, p in model.named_parameters()}
+    memory = tensors.pop(MEMORY_TABLE, None)
+    save_file({name: value.to(dtype) for name, value in tensors.items()}, folder / MODEL_FILE)
+    if memory is not None:
+        largest = memory.abs().amax(dim=1).clamp(min=1e-3)
+        scale = (largest / 127).to(torch.float16)
+        values = (memory / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+        for name, kinds in zip(MEMORY_FILES, OF_FIELD, strict=True):
+            rows = slice(kinds.start * model.config.memory_rows, kinds.stop * model.config.memory_rows)
+            save_file({"values": values[rows].clone(), "scale": scale[rows].clone()}, folder / name)
+    digest = weights_digest(folder)
     config = {"architecture": asdict(model.config), "sha256": digest, **info}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     return digest
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 of a folder's weights, one file after the other."""
+    digest = hashlib.sha256()
+    for name in (MODEL_FILE, *MEMORY_FILES):
+        if (folder / name).exists():
+            digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
 
 
 def load_weights(folder: Path) -> MusicTransformer:
     """The reference network with the weights of `folder`, in float32."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     model = MusicTransformer(ModelConfig(**config["architecture"]))
-    model.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+    tensors = {name: value.float() for name, value in load_file(folder / MODEL_FILE).items()}
+    if model.config.memory_rows:
+        parts = [load_file(folder / name) for name in MEMORY_FILES]
+        tensors[MEMORY_TABLE] = torch.cat(
+            [part["values"].float() * part["scale"].float()[:, None] for part in parts]
+        )
+    model.load_state_dict(tensors)
     return model.eval()

@@ -39,6 +39,7 @@ class TrainConfig:
     length: int = 640
     matrix_rate: float = 4e-3
     other_rate: float = 2e-3
+    memory_rate: float = 5e-2
     weight_decay: float = 0.1
     warmup: int = 100
     decay_share: float = 0.5
@@ -59,14 +60,24 @@ def is_matrix(name: str, parameter: Tensor) -> bool:
     return parameter.dim() == 2 and name.endswith(".weight") and "embedding" not in name and "gates" not in name
 
 
+def is_memory(name: str) -> bool:
+    """Whether this is the table of figures, of which a training step touches a few rows only."""
+    return name.endswith("memory.table")
+
+
 def make_optimizers(model: MusicTransformer, config: TrainConfig) -> list[torch.optim.Optimizer]:
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     matrices = [p for name, p in named if is_matrix(name, p)]
-    others = [p for name, p in named if not is_matrix(name, p)]
-    return [
+    memory = [p for name, p in named if is_memory(name)]
+    others = [p for name, p in named if not is_matrix(name, p) and not is_memory(name)]
+    optimizers: list[torch.optim.Optimizer] = [
         Muon(matrices, lr=config.matrix_rate, weight_decay=config.weight_decay),
         torch.optim.AdamW(others, lr=config.other_rate, weight_decay=0.0, betas=(0.9, 0.95)),
     ]
+    if memory:
+        # Rows are met once or a hundred thousand times: Adagrad gives each its own pace, from sparse gradients.
+        optimizers.append(torch.optim.Adagrad(memory, lr=config.memory_rate))
+    return optimizers
 
 
 def to_device(batch: Batch, device: torch.device) -> dict[str, Tensor]:
@@ -170,7 +181,7 @@ def train(
     Returns the model with the averaged weights."""
     model.to(device)
     optimizers = make_optimizers(model, config)
-    average = {name: p.detach().clone() for name, p in model.named_parameters()}
+    average = start_average(model)
     step = load_checkpoint(folder, model, average, optimizers) if folder.exists() else 0
     run: MusicTransformer = torch.compile(model, dynamic=False) if compiled else model  # type: ignore[assignment]
     began, last_saved = time.monotonic(), step
@@ -186,9 +197,10 @@ def train(
             losses, counted, _ = batch_losses(run, tensors)
         loss = nats_per_note(losses, counted)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_([p for name, p in model.named_parameters() if not is_memory(name)], 1.0)
         share = learning_share(step, config)
-        for optimizer, rate in zip(optimizers, (config.matrix_rate, config.other_rate), strict=True):
+        rates = (config.matrix_rate, config.other_rate, config.memory_rate)
+        for optimizer, rate in zip(optimizers, rates, strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = rate * share
             optimizer.step()
@@ -196,7 +208,8 @@ def train(
         decay = min(config.ema, (step + 1) / (step + 10))
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                average[name].lerp_(parameter, 1 - decay)
+                if not is_memory(name):
+                    average[name].lerp_(parameter, 1 - decay)
         step += 1
         seen += loss.item()
         spent += time.monotonic() - tick
@@ -215,6 +228,11 @@ def train(
     if last_saved != step:
         save_checkpoint(folder, model, average, optimizers, step, {"train": asdict(config)})
     return averaged(model, average)
+
+
+def start_average(model: MusicTransformer) -> dict[str, Tensor]:
+    """What the averaged weights start from. The memory is not averaged: most of its rows rest at any time."""
+    return {n: p.detach() if is_memory(n) else p.detach().clone() for n, p in model.named_parameters()}
 
 
 def averaged(model: MusicTransformer, average: dict[str, Tensor]) -> MusicTransformer:

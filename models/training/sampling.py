@@ -81,6 +81,7 @@ def transpose(piece: Piece, semitones: int) -> Piece:
     moved = notes[:, 3] + semitones
     moved = np.where(moved > 127, moved - 12, np.where(moved < 0, moved + 12, moved))
     notes[:, 3] = np.where(pitched, moved, notes[:, 3])
+    notes = notes[np.lexsort(notes[:, 3::-1].T)]  # an octave may have changed the order in a chord
     bars = piece.bars.copy()
     key = bars[:, 3] - 1
     bars[:, 3] = np.where(key >= 0, 1 + key // 12 * 12 + (key + semitones) % 12, 0)

@@ -20,7 +20,7 @@ from models.architecture import SIZES
 from models.engine import LANES, Context, Engine, Sampling, _Lane, sample
 from models.errors import Cancelled, UserError
 from models.generators import Rows, TransformerGenerator
-from models.hints import DURATION, END, HINTS, SAME, SOUNDING
+from models.hints import END, HINTS, MEMORY, SAME
 from models.tokens import FIELDS, MAX_TRACKS, Steps, build_steps
 from models.training.checkpoint import export_weights, load_weights
 from models.transformer import MusicTransformer
@@ -177,7 +177,7 @@ def test_writing_feeds_what_training_would_show(tmp_path: Path, seed: int) -> No
         if steps.targets[at, 0] != END:
             assert (hinted[-1] == told).all()
         # Before the position is drawn, only what does not depend on it is told.
-        drawn_later = [*range(SAME.start, SOUNDING + 1), *range(DURATION.start, HINTS)]
+        drawn_later = [*range(SAME.start, MEMORY[0].start), *range(MEMORY[1].start, HINTS)]
         early = np.delete(np.arange(HINTS), drawn_later)
         assert (hinted[0][early] == told[early]).all()
 

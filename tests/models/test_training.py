@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from models.architecture import SIZES, ModelConfig
+from models.architecture import MEMORY_FILES, MODEL_FILE, SIZES, ModelConfig
 from models.midi_file import write_midi
 from models.piece import DRUMS, NO_CHORD, Piece, to_piece
 from models.score import KeySignature, Marker, Note, Score
@@ -35,6 +35,7 @@ from models.training.loop import (
     batches,
     evaluate,
     is_matrix,
+    is_memory,
     learning_share,
     make_optimizers,
     nats_per_note,
@@ -60,7 +61,17 @@ from models.transformer import MusicTransformer
 from tests.builders import random_model, random_piece, simple_score
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ModelConfig(width=32, layers=1, heads=2, head_size=16, hidden=32, field_width=24, field_hidden=24)
+TINY = ModelConfig(
+    width=32,
+    layers=1,
+    heads=2,
+    head_size=16,
+    hidden=32,
+    field_width=24,
+    field_hidden=24,
+    memory_rows=64,
+    memory_width=4,
+)
 CONFIG = TrainConfig(total=6, rows=2, length=128, warmup=2, save_every=2, dropout=0.1)
 CPU = torch.device("cpu")
 torch.set_num_threads(1)  # matrices this small only wait for each other
@@ -449,7 +460,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("point", range(6))
+@pytest.mark.parametrize("point", range(7))
 def test_a_kill_while_saving_leaves_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: int
 ) -> None:
@@ -484,12 +495,12 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(
         patched.setattr("shutil.rmtree", counted(shutil.rmtree, cut_short=False))
         with pytest.raises(Killed):
             save_checkpoint(tmp_path, model, average, optimizers, 20, {"train": {}})
-    if point == 5:  # all was on disk, and only the old state was still there
+    if point == 6:  # all was on disk, and only the old state was still there
         wanted = {name: p.detach().clone() for name, p in model.named_parameters()}
     other = random_model(TINY, seed=9)
     found = {name: torch.zeros_like(p) for name, p in other.named_parameters()}
     step = load_checkpoint(tmp_path, other, found, make_optimizers(other, CONFIG))
-    assert step == (20 if point == 5 else 10)
+    assert step == (20 if point == 6 else 10)
     assert all(torch.equal(p, wanted[name]) for name, p in other.named_parameters())
     assert all(torch.equal(found[name], average[name]) for name in average)
     # The next save clears what the kill left.
@@ -520,15 +531,19 @@ def test_optimizers_come_back_with_all_they_know(tmp_path: Path) -> None:
     assert same_weights(states(optimizers), states(restored))
 
 
-def test_weights_that_ship_are_half_precision_and_nothing_else_changes(tmp_path: Path) -> None:
+def test_weights_that_ship_are_half_precision_and_the_memory_has_eight_bits(tmp_path: Path) -> None:
     model = random_model(SIZES["tiny"])
     digest = export_weights(model, tmp_path, {"step": 3})
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", MODEL_FILE, *MEMORY_FILES}
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["sha256"] == digest and config["step"] == 3
     loaded = dict(load_weights(tmp_path).named_parameters())
     for name, parameter in model.named_parameters():
-        assert torch.equal(loaded[name], parameter.half().float())
+        if is_memory(name):
+            coarse = parameter.abs().amax(dim=1, keepdim=True) / 127
+            assert ((loaded[name] - parameter).abs() <= 0.55 * coarse).all()
+        else:
+            assert torch.equal(loaded[name], parameter.half().float())
 
 
 def test_the_average_is_a_model_of_its_own() -> None:
