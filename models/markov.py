@@ -336,6 +336,16 @@ class FieldModel:
         """[n, SIZES[field]]; rows sum to 1. The events must be of this model's kind of track."""
         return _combined(self._log_experts(events), self.weights, _allowed(self.field, events))
 
+    def chain_nats(self, events: Events, chain: int) -> FloatArray:
+        """What each event costs one chain alone: [n]."""
+        alone = np.eye(len(self.specs))[chain]
+        parts = [np.zeros(0)]
+        for at in range(0, len(events), CHUNK):
+            part = events.take(slice(at, at + CHUNK))
+            chance = _combined(self._log_experts(part), alone, _allowed(self.field, part))
+            parts.append(-np.log(chance[np.arange(len(part)), symbols_of(self.field, part)]))
+        return np.concatenate(parts)
+
     def fit(self, events: Events, most: int = 40_000) -> None:
         """Find the weights under which these events, at most `most` of them, are likeliest (Newton's method;
         the likelihood of a weighted geometric mean is concave in the weights)."""
@@ -414,6 +424,16 @@ class MarkovModel:
                 chosen = events.take(rows)
                 chance = model.distributions(chosen)[np.arange(len(rows)), symbols_of(field, chosen)]
                 result[rows, list(FIELDS).index(field)] = -np.log(chance)
+        return result
+
+    def best_chain_nats(self, events: Events) -> NDArray[np.float64]:
+        """As `nats`, by one chain a field and kind of track instead of all together: the plain n-gram model. Which
+        chain is settled on these very events, to its favour."""
+        result = np.zeros((len(events), len(FIELDS)))
+        for (field, _), model in self._models.items():
+            rows = model.select(events)
+            costs = [model.chain_nats(events.take(rows), chain) for chain in range(len(model.specs))]
+            result[rows, list(FIELDS).index(field)] = min(costs, key=np.sum)
         return result
 
     def distribution(self, field: str, situation: Situation, partial: Sequence[int] = ()) -> FloatArray:

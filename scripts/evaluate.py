@@ -4,6 +4,10 @@
 
 heldout: nats per note on the pieces of a split that was not trained on, by data set and by field. The Markov
 baseline is trained on the train split of the same shards, which takes a few minutes; `--markov-cache` keeps it.
+tasks, statistics, copying: what the network writes on held-out pieces, beside what their composers wrote.
+constraints: how often random requests are answered with a note that breaks what was asked.
+"one chain" is an order-five interpolated backoff model with transposition, for each field the best of ours;
+"Markov" combines several of them, and is what the network is held against.
 """
 
 from __future__ import annotations
@@ -18,9 +22,13 @@ from pathlib import Path
 
 import torch
 
+from models.engine import Engine
 from models.errors import UserError
+from models.generators import TransformerGenerator
 from models.training.checkpoint import load_weights
 from models.training.evaluation import (
+    CHAIN,
+    MIXTURE,
     Row,
     by_field,
     by_set,
@@ -32,6 +40,8 @@ from models.training.evaluation import (
     prior_nats,
     table,
 )
+from models.training.evaluation_commands import add_commands
+from models.training.evaluation_music import Line, text_table
 from models.training.sampling import fixed_windows
 from models.training.shards import read_shards
 from models.transformer import MusicTransformer
@@ -60,7 +70,7 @@ def heldout(args: argparse.Namespace) -> None:
     train_items = [item for item in items if item.info["split"] == "train"]
     model = cached_markov(train_items, args.shards, args.markov_cache, args.length, args.per_piece)
     say(f"ready after {time.monotonic() - began:.0f} s, scoring ...")
-    nats["Markov"] = markov_nats(model, windows)
+    nats[CHAIN], nats[MIXTURE] = markov_nats(model, windows)
     del model
     if network is not None:
         nats["network"] = network_nats(
@@ -82,6 +92,40 @@ def heldout(args: argparse.Namespace) -> None:
             "windows": len(windows),
         }
         report = settings | {name: [as_json(row) for row in rows] for name, rows in tables.items()}
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def constraints(args: argparse.Namespace) -> None:
+    """Violations over random requests, by control, as the validator finds them in the finished candidates."""
+    from random_requests import answered  # stands beside this script, and needs the assistant
+
+    generator = TransformerGenerator(Engine(args.weights))
+    asked = {
+        "any": lambda controls: True,
+        "key": lambda controls: controls.key is not None,
+        "chords": lambda controls: controls.follow_chords,
+        "range": lambda controls: controls.pitch_range is not None,
+        "density": lambda controls: controls.density is not None,
+        "polyphony": lambda controls: controls.max_polyphony is not None,
+    }
+    figures = {name: dict.fromkeys(("requests", "candidates", "notes", "violations"), 0) for name in asked}
+    for done, (request, candidates) in enumerate(answered(args.seed, args.requests, generator), start=1):
+        for name, applies in asked.items():
+            if applies(request.options.controls):
+                figures[name]["requests"] += 1
+                figures[name]["candidates"] += len(candidates)
+                figures[name]["notes"] += sum(candidate.note_count for candidate in candidates)
+                figures[name]["violations"] += sum(len(candidate.violations) for candidate in candidates)
+        if done % 100 == 0:
+            say(f"{done}/{args.requests} requests")
+    lines = [
+        Line(name, row["requests"], {column: float(value) for column, value in row.items()})
+        for name, row in figures.items()
+    ]
+    print(f"{args.requests} random requests, seed {args.seed}\n")
+    print(text_table("control", lines, digits=0))
+    if args.json:
+        report = {"seed": args.seed, "model_hash": generator.model_hash, "controls": figures}
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
@@ -112,6 +156,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--markov-cache", type=Path, metavar="FILE", help="keep the trained baseline here")
     command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
     command.set_defaults(run=heldout)
+    add_commands(commands, WEIGHTS)
+    command = commands.add_parser("constraints", help="violations over random requests")
+    command.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the network's weights")
+    command.add_argument("--requests", type=int, default=300, metavar="N", help="fewer are quicker")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
+    command.set_defaults(run=constraints)
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     try:

@@ -71,8 +71,9 @@ def test_the_tables_hold_what_the_models_say(
     assert everything["nats"]["network"] == pytest.approx(costs[:, :-1].sum() / notes, rel=1e-5)
     for row, cost in zip(report["fields"], costs[:, :-1].sum(axis=0), strict=False):
         assert row["nats"]["network"] == pytest.approx(cost / notes, rel=1e-5)
-    markov = markov_nats(train_markov([i for i in items if i.info["split"] == "train"], LENGTH, 2), windows)
+    chain, markov = markov_nats(train_markov([i for i in items if i.info["split"] == "train"], LENGTH, 2), windows)
     assert everything["nats"]["Markov"] == pytest.approx(markov.sum() / notes)
+    assert everything["nats"]["one chain"] == pytest.approx(chain.sum() / notes)
     ends = sum(int((steps.targets[:, 0] >= 0).sum()) for _, steps in windows) - notes
     prior = np.log(FIELD_SIZES).sum() + ends / notes * np.log(FIELD_SIZES[0])
     assert everything["nats"]["untrained"] == pytest.approx(prior)
@@ -86,7 +87,7 @@ def test_the_tables_hold_what_the_models_say(
 
     assert main([*arguments, "--without-network"]) == 0  # from the cache
     again = json.loads((tmp_path / "out.json").read_text("utf-8"))["sets"][-1]["nats"]
-    assert again == {name: everything["nats"][name] for name in ("untrained", "Markov")}
+    assert again == {name: everything["nats"][name] for name in ("untrained", "one chain", "Markov")}
 
 
 def test_every_model_scores_the_same_predictions(shards: Path, weights: Path) -> None:
@@ -94,7 +95,7 @@ def test_every_model_scores_the_same_predictions(shards: Path, weights: Path) ->
     windows = fixed_windows(items, LENGTH, 1)
     found = predictions(windows)
     model = train_markov(items, LENGTH, 1)
-    for nats in (prior_nats(found), markov_nats(model, windows), network_nats(load_weights(weights), windows)):
+    for nats in (prior_nats(found), *markov_nats(model, windows), network_nats(load_weights(weights), windows)):
         assert nats.shape == (len(found.is_note), len(FIELDS))
         assert ((nats > 0) == (found.is_note[:, None] | (np.arange(len(FIELDS)) == 0))).all()
 

@@ -30,6 +30,7 @@ from models.transformer import MusicTransformer
 FloatArray = NDArray[np.float64]
 SMALLEST_SET = 10_000  # notes; smaller sets say little alone and are reported together
 OTHERS = "others"
+CHAIN, MIXTURE = "one chain", "Markov"  # the baseline's columns: an n-gram a field, and several in a mixture
 TUNING_SHARE = 40  # one work in this many is not counted by the Markov model but tunes it
 
 
@@ -66,9 +67,11 @@ def prior_nats(found: Predictions) -> FloatArray:
     return np.where(found.is_note[:, None] | (np.arange(len(FIELDS)) == 0), np.log(FIELD_SIZES), 0.0)
 
 
-def markov_nats(model: MarkovModel, windows: Sequence[tuple[Item, Steps]]) -> FloatArray:
-    """[n, 5], 0 where a field has nothing to predict."""
-    return model.nats(join([window_events(steps)[0] for _, steps in windows]))
+def markov_nats(model: MarkovModel, windows: Sequence[tuple[Item, Steps]]) -> tuple[FloatArray, FloatArray]:
+    """[n, 5] of the best single chain a field, and of all chains together; 0 where a field has nothing to
+    predict."""
+    events = join([window_events(steps)[0] for _, steps in windows])
+    return model.best_chain_nats(events), model.nats(events)
 
 
 @torch.no_grad()
@@ -152,10 +155,10 @@ def by_field(found: Predictions, nats: dict[str, FloatArray], region_only: bool 
 
 
 def fewer(row: Row) -> float | None:
-    """By which share the network needs fewer nats than the Markov model; None where one was not scored."""
-    if "network" not in row.nats or not row.nats.get("Markov"):
+    """By which share the network needs fewer nats than the Markov mixture; None where one was not scored."""
+    if "network" not in row.nats or not row.nats.get(MIXTURE):
         return None
-    return 1 - row.nats["network"] / row.nats["Markov"]
+    return 1 - row.nats["network"] / row.nats[MIXTURE]
 
 
 def table(title: str, rows: Sequence[Row]) -> str:
