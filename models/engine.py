@@ -122,52 +122,65 @@ class Plan(NamedTuple):
 
 
 class _Sight:
-    """The notes a lane can look back on: its context's, then those it writes."""
+    """The notes that the lanes can look back on, each on its own: its context's, then those it writes."""
 
-    def __init__(self, notes: Notes, plan: Plan) -> None:
+    def __init__(self, notes: Sequence[Notes], plan: Plan) -> None:
         self._plan = plan
-        self._count = len(notes.bar)
-        self._table = np.zeros((11, self._count + 256), dtype=np.int32)
-        self._table[:, : self._count] = [*notes[:-1], *notes.rest]
+        tables = [np.stack([*lane[:8], *lane.rest, np.full_like(lane.bar, i)]) for i, lane in enumerate(notes)]
+        self._count = sum(table.shape[1] for table in tables)
+        room = np.zeros((len(tables[0]), 512), dtype=np.int32)
+        self._table = np.concatenate([*tables, room], axis=1, dtype=np.int32)
 
-    def notes(self) -> Notes:
+    def _notes(self) -> Notes:
         rows = self._table[:, : self._count]
-        bar, track, position, pitch, start, end, order, in_region, *_ = rows
-        return Notes(bar, track, position, pitch, start, end, order, in_region != 0, rows[8:])
+        bar, track, position, pitch, start, end, order, in_region = rows[:8]
+        return Notes(bar, track, position, pitch, start, end, order, in_region != 0, rows[8:11], rows[11])
 
-    def outlook(self, draft: Draft) -> Outlook:
-        """What the notes in sight suggest for the draft's next note."""
-        plan, cell = self._plan, draft.cell
-        bar, track = np.array([cell.bar], dtype=np.int32), np.array([cell.track], dtype=np.int32)
-        after, above, last = NONE, NONE, (NONE, NONE, NONE)
-        if draft.in_cell:
-            _, _, after, above, duration, velocity, micro = draft.rows[-1]
-            above += 128 if cell.drum else 0
-            last = (duration, velocity, micro + MICRO_LIMIT)
-        cells = Cells(
-            bar=bar,
-            track=track,
-            order=cell_order(bar, plan.slots[track]),
-            in_region=np.array([True]),
-            after=np.array([after], dtype=np.int32),
-            above=np.array([above], dtype=np.int32),
-            last=np.array(last, dtype=np.int32)[:, None],
-            known=bar[:, None] - np.array(ECHOES) >= plan.first,
-            begin=np.array([cell.start], dtype=np.int32),
-            length=np.array([len(cell.micros)], dtype=np.int32),
-            program=plan.programs[track],
-        )
-        return Outlook(self.notes(), cells)
-
-    def add(self, draft: Draft) -> None:
-        """Take in the note a draft wrote last."""
-        if self._count == self._table.shape[1]:
-            self._table = np.concatenate([self._table, np.zeros_like(self._table)], axis=1)
-        row = np.array([draft.rows[-1]], dtype=np.int32)
+    def outlook(self, drafts: Sequence[Draft], lanes: Sequence[int]) -> Outlook:
+        """What the notes in sight suggest for the next notes of some lanes, whose drafts these are."""
         plan = self._plan
-        note = note_table(row, plan.programs, plan.slots, plan.bar_time, np.array([True]))
-        self._table[:, self._count] = np.concatenate([*note[:-1], *note.rest])
-        self._count += 1
+        cells = [draft.cell for draft in drafts]
+        bar, track, begin = (
+            np.array(column, dtype=np.int32)
+            for column in zip(*((cell.bar, cell.track, cell.start) for cell in cells), strict=True)
+        )
+        last = np.array([_last_of_cell(draft) for draft in drafts], dtype=np.int32).T
+        return Outlook(
+            self._notes(),
+            Cells(
+                bar=bar,
+                track=track,
+                order=cell_order(bar, plan.slots[track]),
+                in_region=np.ones(len(drafts), dtype=bool),
+                after=last[0],
+                above=last[1],
+                last=last[2:],
+                known=bar[:, None] - np.array(ECHOES) >= plan.first,
+                begin=begin,
+                length=np.array([len(cell.micros) for cell in cells], dtype=np.int32),
+                program=plan.programs[track],
+                lane=np.array(lanes, dtype=np.int32),
+            ),
+        )
+
+    def add(self, drafts: Sequence[Draft], lanes: Sequence[int]) -> None:
+        """Take in the notes that some lanes' drafts wrote last."""
+        stop = self._count + len(drafts)
+        if stop > self._table.shape[1]:
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)], axis=1)
+        rows = np.array([draft.rows[-1] for draft in drafts], dtype=np.int32)
+        plan = self._plan
+        fresh = note_table(rows, plan.programs, plan.slots, plan.bar_time, np.ones(len(rows), dtype=bool))
+        self._table[:, self._count : stop] = [*fresh[:8], *fresh.rest, lanes]
+        self._count = stop
+
+
+def _last_of_cell(draft: Draft) -> tuple[int, int, int, int, int]:
+    """Position, pitch, duration, velocity and micro of the last note of a draft's cell, as FIELDS has them."""
+    if not draft.in_cell:
+        return (NONE,) * 5
+    _, _, position, pitch, duration, velocity, micro = draft.rows[-1]
+    return position, pitch + (128 if draft.cell.drum else 0), duration, velocity, micro + MICRO_LIMIT
 
 
 class CellDone(NamedTuple):
@@ -359,54 +372,55 @@ class Engine:
         self,
         states: Floats,
         writers: list[Draft | None],
-        sights: Sequence[_Sight],
+        sight: _Sight,
         plan: Plan,
         randoms: Sequence[np.random.Generator],
         sampling: Sampling,
     ) -> list[bool]:
         """Draw the next note, or the cell's end, for every lane that has a writer. Says which wrote a note."""
+        lanes = [i for i, draft in enumerate(writers) if draft]
+        drafts = [draft for draft in writers if draft]
+        wrote = [False] * len(writers)
+        if not drafts:
+            return wrote
         seen = _apply(self._from_state, states)
-        outlooks = [sights[i].outlook(draft) if draft else None for i, draft in enumerate(writers)]
+        outlook = sight.outlook(drafts, lanes)
         hints = np.full((len(writers), HINTS), NONE, dtype=np.int32)
         onsets = np.zeros((len(writers), ONSETS, MAX_BAR), dtype=bool)
+        onsets[lanes] = outlook.onsets
+        values = np.zeros((len(FIELDS), len(writers)), dtype=np.int32)
 
-        def drawn(field: int, masks: list[NDArray[np.bool_] | None]) -> list[int]:
-            for i, outlook in enumerate(outlooks):
-                if outlook:
-                    hints[i], onsets[i] = outlook.table[0], outlook.onsets[0]
+        def draw(field: int, mask: Callable[[Draft, int], NDArray[np.bool_]]) -> None:
+            hints[lanes] = outlook.table
             logits = self.field_logits(seen, field, hints, onsets)
-            return [
-                0 if mask is None else sample(logits[i], mask, randoms[i], sampling) for i, mask in enumerate(masks)
-            ]
+            for i, draft in zip(lanes, drafts, strict=True):
+                if field == 0 or values[0, i] != END:
+                    values[field, i] = sample(logits[i], mask(draft, i), randoms[i], sampling)
 
-        position = drawn(0, [draft.positions() if draft else None for draft in writers])
-        drafts = [draft if draft and position[i] != END else None for i, draft in enumerate(writers)]
-        if not any(drafts):
-            return [False] * len(writers)
-        outlooks = [outlook if drafts[i] else None for i, outlook in enumerate(outlooks)]
-        chord = [0] * len(drafts)
-        for i, (draft, outlook) in enumerate(zip(drafts, outlooks, strict=True)):
-            if draft and outlook:
-                chord[i] = int(plan.chords[draft.cell.bar][position[i]])
-                place = np.array([position[i]], dtype=np.int32)
-                outlook.draw_position(place, place + draft.cell.start)
+        draw(0, lambda draft, i: draft.positions())
+        position, pitch, duration, velocity, _ = values
+        going_on = [(draft, i) for draft, i in zip(drafts, lanes, strict=True) if position[i] != END]
+        if not going_on:
+            return wrote
+        chord = np.zeros(len(writers), dtype=np.int32)
+        for draft, i in going_on:
+            chord[i] = plan.chords[draft.cell.bar][position[i]]
+        place = np.where(position[lanes] == END, NONE, position[lanes])
+        outlook.draw_position(place, place + np.array([draft.cell.start for draft in drafts], dtype=np.int32))
         seen = seen + self._tables[0][position] + self._chord[chord]
-        pitch = drawn(1, [draft.pitches(position[i]) if draft else None for i, draft in enumerate(drafts)])
-        for i, outlook in enumerate(outlooks):
-            if outlook:
-                outlook.draw_pitch(np.array([pitch[i]], dtype=np.int32))
+        draw(1, lambda draft, i: draft.pitches(int(position[i])))
+        outlook.draw_pitch(pitch[lanes])
         seen = seen + self._tables[1][pitch]
-        lengths = [draft.durations(position[i], pitch[i]) if draft else None for i, draft in enumerate(drafts)]
-        duration = drawn(2, lengths)
+        draw(2, lambda draft, i: draft.durations(int(position[i]), int(pitch[i])))
         seen = seen + self._tables[2][duration]
-        velocity = drawn(3, [draft.velocities() if draft else None for draft in drafts])
+        draw(3, lambda draft, i: draft.velocities())
         seen = seen + self._tables[3][velocity]
-        micro = drawn(4, [draft.micros(position[i]) if draft else None for i, draft in enumerate(drafts)])
-        for i, draft in enumerate(drafts):
-            if draft:
-                draft.accept(position[i], pitch[i], duration[i], velocity[i], micro[i])
-                sights[i].add(draft)
-        return [draft is not None for draft in drafts]
+        draw(4, lambda draft, i: draft.micros(int(position[i])))
+        for draft, i in going_on:
+            draft.accept(*(int(value) for value in values[:, i]))
+            wrote[i] = True
+        sight.add([draft for draft, _ in going_on], [i for _, i in going_on])
+        return wrote
 
     def write(
         self,
@@ -426,7 +440,7 @@ class Engine:
         active = len(drafts)
         spare = LANES - active
         lanes = [_Lane(context) for context in [*contexts, *[contexts[0]] * spare]]
-        sights = [_Sight(seen, plan) for seen in notes]
+        sight = _Sight(notes, plan)
         kinds = plan.headers.facts[:, 0] - OFFSET["kind"]
         at = [0] * active  # the header each lane is at
         facts = np.zeros((LANES, WIDTH), dtype=np.int32)
@@ -443,7 +457,7 @@ class Engine:
                     if drafts[i].place != (bar, track):
                         drafts[i].enter(bar, track)
                     writers[i] = drafts[i]
-            wrote = self._write_notes(states, writers, sights, plan, randoms, sampling)
+            wrote = self._write_notes(states, writers, sight, plan, randoms, sampling)
             for i in range(active):
                 if at[i] >= len(kinds):
                     facts[i] = 0

@@ -36,7 +36,7 @@ HINTS = MEMORY[-1].stop
 ONSETS = 2
 MOST_SLOTS = 64
 _MICRO_SHIFT = np.array([0, 0, MICRO_LIMIT], dtype=np.int32)
-_BAR_KEY, _TRACK_KEY = 1 << 16, 1 << 40
+_BAR_KEY, _TRACK_KEY, _LANE_KEY = 1 << 16, 1 << 40, 1 << 52
 _CLASSES = np.eye(12, dtype=np.float32)[np.arange(256) % 12]
 
 
@@ -44,7 +44,8 @@ class Notes(NamedTuple):
     """Notes in sight, [n] each; those of a cell ascend by position and pitch.
 
     pitch: as FIELDS has it, a kit's keys from 128. start, end: grid ticks. order: when a note's cell comes among
-    the context's or the region's cells. rest: [3, n] duration, velocity and micro as FIELDS has them.
+    the context's or the region's cells. rest: [3, n] duration, velocity and micro as FIELDS has them. lane: whose
+    note it is, where several candidates are written side by side and none hears another.
     """
 
     bar: IntArray
@@ -56,6 +57,7 @@ class Notes(NamedTuple):
     order: IntArray
     in_region: BoolArray
     rest: IntArray
+    lane: IntArray
 
 
 class Cells(NamedTuple):
@@ -77,6 +79,7 @@ class Cells(NamedTuple):
     begin: IntArray
     length: IntArray
     program: IntArray
+    lane: IntArray
 
 
 def cell_order(bar: IntArray, slot: IntArray) -> IntArray:
@@ -93,7 +96,8 @@ def note_table(
     pitch = rows[:, 3] + np.where(programs[track] == DRUMS, 128, 0).astype(np.int32)
     rest = (rows[:, 4:7] + _MICRO_SHIFT).T
     end = start + DURATIONS[rows[:, 4]]
-    return Notes(bar, track, position, pitch, start, end, cell_order(bar, slots[track]), in_region, rest)
+    order = cell_order(bar, slots[track])
+    return Notes(bar, track, position, pitch, start, end, order, in_region, rest, np.zeros_like(bar))
 
 
 class Outlook:
@@ -112,7 +116,7 @@ class Outlook:
         self._rest[:, :, 0] = cells.last.T
         before = notes.order < cells.order[:, None]
         asked = cells.in_region[:, None]
-        seen = np.where(notes.in_region, asked & before, asked | before)
+        seen = np.where(notes.in_region, asked & before, asked | before) & (notes.lane == cells.lane[:, None])
         same_track = notes.track == cells.track[:, None]
         mine = seen & same_track
         distance = cells.bar[:, None] - notes.bar
@@ -183,10 +187,13 @@ class Outlook:
 
 def _past(notes: Notes, cells: Cells) -> Past:
     """The notes each prediction's track played last, of those in sight: the context knows nothing of the region."""
-    code = notes.track.astype(np.int64) * _TRACK_KEY + notes.bar.astype(np.int64) * _BAR_KEY
-    code += notes.position * 256 + notes.pitch
-    inside = np.where(cells.after == NONE, 0, cells.after * 256 + cells.above + 1)
-    wanted = cells.track.astype(np.int64) * _TRACK_KEY + cells.bar.astype(np.int64) * _BAR_KEY + inside
+
+    def place(table: Notes | Cells, inside: IntArray) -> NDArray[np.int64]:
+        lane, track, bar = (column.astype(np.int64) for column in (table.lane, table.track, table.bar))
+        return lane * _LANE_KEY + track * _TRACK_KEY + bar * _BAR_KEY + inside
+
+    code = place(notes, notes.position * 256 + notes.pitch)
+    wanted = place(cells, np.where(cells.after == NONE, 0, cells.after * 256 + cells.above + 1))
     rows = np.full((LAGS, len(wanted)), NONE, dtype=np.int64)
     for in_region in (False, True):
         asked = np.flatnonzero(cells.in_region == in_region)
@@ -194,9 +201,9 @@ def _past(notes: Notes, cells: Cells) -> Past:
         if not len(asked) or not len(visible):
             continue
         order = visible[np.argsort(code[visible], kind="stable")]
-        place = np.searchsorted(code[order], wanted[asked]) - 1 - np.arange(LAGS)[:, None]
-        found = order[np.maximum(place, 0)]
-        mine = (place >= 0) & (notes.track[found] == cells.track[asked])
+        last = np.searchsorted(code[order], wanted[asked]) - 1 - np.arange(LAGS)[:, None]
+        found = order[np.maximum(last, 0)]
+        mine = (last >= 0) & (notes.track[found] == cells.track[asked]) & (notes.lane[found] == cells.lane[asked])
         rows[:, asked] = np.where(mine, found, NONE)
     missing = rows == NONE
 

@@ -382,6 +382,7 @@ def build_steps(
         begin=bar_time[bar[asked]],
         length=lengths[bar[asked]],
         program=piece.programs[cell_track],
+        lane=np.zeros_like(cell_track),
     )
     outlook = Outlook(note_table(notes, piece.programs, slots, bar_time, note_in_region), asking)
     outlook.draw_position(drawn, bar_time[bar[asked]] + np.maximum(drawn, 0))
