@@ -16,12 +16,22 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.constraints import Controls, Rules, Written, asked_attributes, settle, violations
+from models.constraints import Controls, Rules, Written, asked_attributes, settle, violations, voices_at
 from models.engine import Engine, Sampling
 from models.errors import ControlError, UserError
 from models.generators import Generator, Progress, Rows, Task, TransformerGenerator
 from models.instruments import Instrument
-from models.piece import MICRO_PER_TICK, GridBar, Piece, VelocityTable, key_id, ticks_of, to_note, to_piece
+from models.piece import (
+    MICRO_PER_TICK,
+    GridBar,
+    Piece,
+    VelocityTable,
+    chords_going_on,
+    key_id,
+    ticks_of,
+    to_note,
+    to_piece,
+)
 from models.score import Event, KeySignature, Marker, Meter, Note, Score, Tempo, Track
 from models.theory import (
     Chord,
@@ -41,7 +51,9 @@ DEFAULT_WEIGHTS = "small"
 KEY_MARGIN = 0.1  # an estimated key is told to the network from here on
 MOST_BARS = 256
 LONGEST_PIECE = 20_000  # bars; eleven hours at 120 bpm
-CHORD_PERIOD = 8  # bars of harmony that are taken to come again
+LEAST_DIFFERENCE = 0.2  # share of its notes that sets a candidate apart from those before it
+WARMER = (1.3, 1.7, 2.2)  # what the temperature is multiplied by while it does not
+DARING_TOP_P = 0.98
 DRUM_CHANNEL = 9
 SUSTAIN = 64
 Timed = TypeVar("Timed", Tempo, Meter, KeySignature, Marker)
@@ -297,7 +309,7 @@ def _prepare(request: Request) -> _Prepared:
     controls = request.options.controls
     piece = replace(piece, bars=_bars_with_key(piece, base, controls.key))
     if not controls.follow_chords:
-        piece = replace(piece, chords=_chords_going_on(piece, min(bar for bar, _ in cells)))
+        piece = replace(piece, chords=chords_going_on(piece, min(bar for bar, _ in cells)))
     kept = [_kept_table(track) for track in base.tracks]
     rules = Rules(piece, grid, region, controls, kept, base.ticks_per_quarter, request.new_tracks)
     task = Task(
@@ -305,29 +317,10 @@ def _prepare(request: Request) -> _Prepared:
         region=region,
         rules=rules,
         header=describe(piece),
-        attributes=asked_attributes(controls, len(region), piece.programs),
+        attributes=asked_attributes(controls, [bar.score_bar for bar in grid], piece.programs),
         ends_known=False,
     )
     return _Prepared(task, base, grid)
-
-
-def _chords_going_on(piece: Piece, first: int) -> NDArray[np.int32]:
-    """The chord table with its last bars repeated over a region that begins at bar `first` and lies beyond them.
-
-    Only the network is told so. Left as it is, the last chord would seem to sound on to the end, and the music
-    freezes on it.
-    """
-    if not len(piece.chords) or piece.chords[-1, 0] >= first:
-        return piece.chords
-    period = min(CHORD_PERIOD, first)
-    last = piece.chords[piece.chords[:, 0] >= first - period]
-    shifts = range(period, len(piece.bars) - first + period, period)
-    repeated = [last + np.array([shift, 0, 0], dtype=np.int32) for shift in shifts]
-    table = np.concatenate([piece.chords, *repeated])
-    lengths = piece.bars[:, 0]
-    inside = table[:, 0] < len(lengths)
-    table = table[inside]
-    return table[table[:, 1] < lengths[table[:, 0]]]
 
 
 def _bars_with_key(piece: Piece, score: Score, wanted: Key | None) -> NDArray[np.int32]:
@@ -349,15 +342,27 @@ def _kept_table(track: Track) -> NDArray[np.int64]:
     return np.array([(note.start, note.end, note.pitch) for note in track.notes], dtype=np.int64).reshape(-1, 3)
 
 
+def difference(rows: Rows, others: Sequence[Rows]) -> float:
+    """Share of the notes (bar, track, place, pitch) that a candidate does not have in common with the nearest of
+    some others; 1 where there are none."""
+    notes = {row[:4] for row in rows}
+    rest = [{row[:4] for row in other} for other in others]
+    return min((1 - len(notes & other) / max(len(notes), len(other), 1) for other in rest), default=1.0)
+
+
 def propose(
     request: Request,
     generator: Generator,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    on_notes: Callable[[Progress, list[tuple[int, Note]]], None] | None = None,
 ) -> list[Candidate]:
     """All candidates of a request. Raises Cancelled soon after `cancelled()` turns true.
 
-    Candidate k depends on score, region, controls, seed and k alone, not on how many were asked for.
+    Candidate k depends on score, region, controls, seed and k alone, not on how many were asked for. One that has
+    nearly all its notes in common with one before it is written again, more daringly: its bars are then reported
+    once more, from the first on, and what was said of it before no longer counts. `on_notes` hears the (track,
+    note) pairs of every bar as it is done.
     """
     began = time.perf_counter()
     prepared = _prepare(request)
@@ -365,14 +370,32 @@ def propose(
     rows: list[Rows] = [[] for _ in range(count)]
     first_bar = [0.0] * count
     spent = [0.0] * count
-    seeds = [(request.options.seed, number) for number in range(count)]
-    for progress in generator.generate(prepared.task, seeds, request.options.sampling, cancelled):
-        rows[progress.candidate].extend(progress.rows)
-        spent[progress.candidate] = time.perf_counter() - began
-        if progress.done == 1:
-            first_bar[progress.candidate] = 1000 * spent[progress.candidate]
-        if on_progress:
-            on_progress(progress)
+
+    velocities = VelocityTable(prepared.base)
+
+    def write(numbers: Sequence[int], seeds: Sequence[tuple[int, ...]], sampling: Sampling) -> None:
+        for number in numbers:
+            rows[number] = []
+        for progress in generator.generate(prepared.task, seeds, sampling, cancelled):
+            number = numbers[progress.candidate]
+            rows[number].extend(progress.rows)
+            spent[number] = time.perf_counter() - began
+            if progress.done == 1 and not first_bar[number]:
+                first_bar[number] = 1000 * spent[number]
+            if on_progress:
+                on_progress(progress._replace(candidate=number))
+            if on_notes:
+                notes = [(row[1], _note_of(prepared, row, velocities)) for row in progress.rows]
+                on_notes(progress._replace(candidate=number), notes)
+
+    sampling = request.options.sampling
+    write(range(count), [(request.options.seed, number) for number in range(count)], sampling)
+    for number in range(1, count if sampling.temperature > 0 else 0):
+        for attempt, warmth in enumerate(WARMER, start=1):
+            if difference(rows[number], rows[:number]) >= LEAST_DIFFERENCE:
+                break
+            daring = Sampling(sampling.temperature * warmth, max(sampling.top_p, DARING_TOP_P))
+            write([number], [(request.options.seed, number, attempt)], daring)
     return [
         _candidate(
             request,
@@ -385,6 +408,13 @@ def propose(
         )
         for number in range(count)
     ]
+
+
+def _note_of(prepared: _Prepared, row: tuple[int, ...], velocities: VelocityTable) -> Note:
+    """A drawn row on the score's ticks, cut off where its run of the region ends."""
+    note = to_note(row, prepared.grid[row[0]], prepared.base.ticks_per_quarter, velocities)
+    end = prepared.task.rules.cells[row[0], row[1]].run[1]
+    return note._replace(duration=min(note.duration, end - note.start))
 
 
 def _candidate(
@@ -407,12 +437,10 @@ def _candidate(
         drawn: dict[tuple[int, int], tuple[GridBar, int]] = {}
         notes = []
         for row in (row for row in rows if row[1] == index):
-            bar = grid[row[0]]
-            note = to_note(row, bar, base.ticks_per_quarter, velocities)
-            end = prepared.task.rules.cells[row[0], index].run[1]
-            notes.append(note._replace(duration=min(note.duration, end - note.start)))
-            drawn[note.start, note.pitch] = (bar, row[2])
-        settled = settle(notes, base.tracks[index].notes, None if tracks[index].is_drum else controls.max_polyphony)
+            note = _note_of(prepared, row, velocities)
+            notes.append(note)
+            drawn[note.start, note.pitch] = (grid[row[0]], row[2])
+        settled = settle(notes, base.tracks[index].notes, voices_at(base, index, controls))
         for note in settled:
             bar, position = drawn[note.start, note.pitch]
             place = bar.start + ticks_of(position * MICRO_PER_TICK, base.ticks_per_quarter)

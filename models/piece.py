@@ -37,6 +37,7 @@ DURATIONS = np.array(
 _DURATION_EDGES = np.sqrt(DURATIONS[1:] * DURATIONS[:-1])  # geometric means: nearest in ratio
 VELOCITY_BINS = 32
 
+CHORD_PERIOD = 8  # bars of harmony that are taken to come again
 UNKNOWN_CHORD = 0
 NO_CHORD = 1 + 12 * 16
 CHORDS = NO_CHORD + 1
@@ -247,3 +248,22 @@ def score_bar_span(grid: list[GridBar], first: int, last: int) -> range:
     """Grid bars of score bars `first`..`last` (both included)."""
     inside = [bar.index for bar in grid if first <= bar.score_bar <= last]
     return range(inside[0], inside[-1] + 1) if inside else range(0)
+
+
+def chords_going_on(piece: Piece, first: int) -> NDArray[np.int32]:
+    """The chord table with its last bars repeated over a region that begins at bar `first` and lies beyond them.
+
+    Only the network is told so. Left as it is, the last chord would seem to sound on to the end, and the music
+    freezes on it.
+    """
+    if not len(piece.chords) or piece.chords[-1, 0] >= first:
+        return piece.chords
+    period = min(CHORD_PERIOD, first)
+    last = piece.chords[piece.chords[:, 0] >= first - period]
+    shifts = range(period, len(piece.bars) - first + period, period)
+    repeated = [last + np.array([shift, 0, 0], dtype=np.int32) for shift in shifts]
+    table = np.concatenate([piece.chords, *repeated])
+    lengths = piece.bars[:, 0]
+    inside = table[:, 0] < len(lengths)
+    table = table[inside]
+    return table[table[:, 1] < lengths[table[:, 0]]]

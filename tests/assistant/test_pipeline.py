@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from assistant.pipeline import (
@@ -23,8 +25,9 @@ from assistant.pipeline import (
     propose,
 )
 from models.constraints import Controls
+from models.engine import Sampling
 from models.errors import Cancelled, ControlError, UserError
-from models.generators import Generator, Progress, TransformerGenerator
+from models.generators import Generator, Progress, Task, TransformerGenerator
 from models.instruments import DRUMS, Instrument
 from models.midi_file import read_midi, write_midi
 from models.piece import to_piece
@@ -409,3 +412,56 @@ def test_steady_music_has_no_silent_bar() -> None:
     for candidate in propose(request, AnyNotes()):
         piece, _, _ = to_piece(candidate.score)  # a downbeat may be played early
         assert set(range(8, 14)) <= set(piece.notes[:, 0].tolist())
+
+
+class Stubborn:
+    """Writes one note a cell, the same in every candidate, unless it is asked more daringly `often` times."""
+
+    model_hash = "stubborn"
+
+    def __init__(self, often: int) -> None:
+        self.often = often
+        self.asked: list[tuple[tuple[int, ...], float]] = []
+
+    def generate(
+        self,
+        task: Task,
+        seeds: Sequence[Sequence[int]],
+        sampling: Sampling,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[Progress]:
+        for candidate, seed in enumerate(seeds):
+            self.asked.append((tuple(seed), sampling.temperature))
+            daring = len(seed) > 2 and seed[2] >= self.often
+            for done, bar in enumerate(task.bars, start=1):
+                pitch = 60 + (seed[1] if daring else 0)
+                tracks = np.flatnonzero(task.region[bar]).tolist()
+                rows = [(bar, track, 0, pitch, 20, 16, 0) for track in tracks]
+                yield Progress(candidate, bar, done, len(task.bars), rows)
+
+
+@pytest.mark.parametrize("often", [1, 3])
+def test_a_candidate_like_one_before_it_is_written_again(often: int) -> None:
+    generator = Stubborn(often)
+    reported: list[Progress] = []
+    candidates = propose(
+        continue_request(simple_score(), 4, Options(candidates=3, seed=8)), generator, reported.append
+    )
+    written = [{(note.start, note.pitch) for _, note in candidate.written} for candidate in candidates]
+    assert all(left.isdisjoint(right) for left, right in combinations(written, 2))
+    assert [seed for seed, _ in generator.asked[:3]] == [(8, 0), (8, 1), (8, 2)]
+    again = generator.asked[3:]
+    assert [seed for seed, _ in again] == [(8, k, attempt) for k in (1, 2) for attempt in range(1, often + 1)]
+    assert all(temperature > 1 for _, temperature in again)
+    # What was heard of a candidate last is what it is.
+    for number, candidate in enumerate(candidates):
+        last = [p for p in reported if p.candidate == number][-4:]
+        assert [p.done for p in last] == [1, 2, 3, 4]
+        assert {row[3] for p in last for row in p.rows} == {note.pitch for _, note in candidate.written}
+
+
+def test_at_temperature_zero_candidates_may_be_alike() -> None:
+    generator = Stubborn(1)
+    options = Options(candidates=2, sampling=Sampling(temperature=0.0))
+    propose(continue_request(simple_score(), 4, options), generator)
+    assert len(generator.asked) == 2
