@@ -1,9 +1,11 @@
 """Train the generator on token shards made by scripts/prepare_data.py.
 
-    python3 scripts/train.py SHARDS --run runs/small --size small --total 4800
-    python3 scripts/train.py SHARDS --run runs/small --export models/weights/small
+    python3 scripts/train.py SHARDS --folder runs/small --size small --total 4800
+    python3 scripts/train.py SHARDS --folder runs/small --export models/weights/small
 
-A run that is stopped, or killed, goes on from its last checkpoint when the same command is given again.
+A run that is stopped, or killed, goes on from its last checkpoint when the same command is given again. Several
+processes train together under torchrun: `torchrun --nproc-per-node 2 scripts/train.py SHARDS ...`, each with
+--rows rows of its own.
 `--minutes` stops it in good order. `--export` writes the averaged weights of the run's last checkpoint.
 """
 
@@ -12,10 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
 import torch
+import torch.distributed
 
 from models.architecture import SIZES, ModelConfig
 from models.training.checkpoint import export_weights, load_checkpoint
@@ -30,7 +34,7 @@ DEFAULTS = TrainConfig()
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards", type=Path)
-    parser.add_argument("--run", type=Path, required=True, help="folder of the run's checkpoints and log")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the run's checkpoints and log")
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--total", type=int, default=DEFAULTS.total, help="training steps in all")
     parser.add_argument("--rows", type=int, default=DEFAULTS.rows, help="sequences a training step")
@@ -44,6 +48,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop in good order after this long")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--validation-windows", type=int, default=96)
+    parser.add_argument("--report-every", type=int, default=50, metavar="STEPS")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw batches; for an accelerator")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--export", type=Path, help="write the weights of the run here, and train no further")
@@ -62,7 +67,11 @@ def main() -> int:
         seed=args.seed,
     )
     if args.export:
-        return export(args.run, args.export)
+        return export(args.folder, args.export)
+    if torch.distributed.is_torchelastic_launched():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     torch.manual_seed(args.seed)
     model = MusicTransformer(SIZES[args.size], args.dropout)
     items = list(read_shards(args.shards))
@@ -73,8 +82,8 @@ def main() -> int:
     held = [item for item in items if item.info["split"] == "valid"]
     every = max(1, len(held) // max(1, args.validation_windows))
     validation = [steps for _, steps in fixed_windows(held[::every], args.length, 1)]
-    args.run.mkdir(parents=True, exist_ok=True)
-    with (args.run / "log.jsonl").open("a", encoding="utf-8") as log:
+    args.folder.mkdir(parents=True, exist_ok=True)
+    with (args.folder / "log.jsonl").open("a", encoding="utf-8") as log:
 
         def report(row: dict[str, float]) -> None:
             line = json.dumps(row)
@@ -88,10 +97,11 @@ def main() -> int:
             model,
             corpus,
             config,
-            args.run,
+            args.folder,
             device=device,
             stop_after=args.minutes * 60,
             report=report,
+            report_every=args.report_every,
             validation=validation,
             compiled=args.compile,
             workers=args.workers,

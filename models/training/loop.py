@@ -3,6 +3,9 @@
 Matrices are moved by Muon, everything else by AdamW; the learning
 rate warms up, stays and falls to zero at the end; an average of the weights (EMA) is what is evaluated and
 shipped. Everything that a resumed run needs is in the checkpoint, so it ends where an uninterrupted one does.
+
+Under torchrun the same loop runs in several processes: each draws its own rows of a training step, and their
+gradients are added up, so n processes of r rows learn what one of n * r rows does.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.tokens import FIELDS, Steps
 from models.training.checkpoint import load_checkpoint, save_checkpoint
@@ -32,7 +36,7 @@ from models.transformer import MusicTransformer, field_losses
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """`rows` sequences of `length` steps a training step; `total` steps in all."""
+    """`rows` sequences of `length` steps a training step and process; `total` steps in all."""
 
     total: int = 10_000
     rows: int = 8
@@ -115,8 +119,41 @@ def batch_losses(model: MusicTransformer, tensors: dict[str, Tensor]) -> tuple[T
 
 
 def nats_per_note(losses: Tensor, counted: Tensor) -> Tensor:
-    """All losses over the number of notes; the ends of cells cost, and do not count as notes."""
-    return (losses * counted).sum() / counted[:, 1].sum().clamp(min=1)
+    """All losses over the number of notes, those of all processes; the ends of cells cost, and do not count as
+    notes. The processes' results add up to the figure."""
+    return (losses * counted).sum() / added_up(counted[:, 1].sum()).clamp(min=1)
+
+
+def processes() -> tuple[int, int]:
+    """The number of this process, and how many train together."""
+    if not torch.distributed.is_initialized():
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def added_up(value: Tensor) -> Tensor:
+    """The sum of a value over all processes, out of the gradient's way."""
+    total = value.detach().clone()
+    if processes()[1] > 1:
+        torch.distributed.all_reduce(total)
+    return total
+
+
+def over(mine: bool) -> bool:
+    """Whether any process has reached its end, so that all stop after the same training step."""
+    return mine if processes()[1] == 1 else bool(added_up(torch.tensor(float(mine))) > 0)
+
+
+def add_up_gradients(model: nn.Module) -> None:
+    """Every process gets the sum of all gradients; those of the memory are sparse."""
+    if processes()[1] == 1:
+        return
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        elif parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()
+        torch.distributed.all_reduce(parameter.grad)
 
 
 @torch.no_grad()
@@ -133,11 +170,12 @@ def evaluate(model: MusicTransformer, windows: list[Steps], device: torch.device
 
 
 def batches(corpus: Corpus, config: TrainConfig, first: int, workers: int) -> Generator[Batch, None, None]:
-    """The batches of training step `first` and after, drawn ahead while the network learns."""
+    """This process's batches of training step `first` and after, drawn ahead while the network learns."""
+    held = (corpus, config, processes()[0] * config.rows)
     pool: Executor = (
-        ProcessPoolExecutor(workers, initializer=_hold, initargs=(corpus, config))
+        ProcessPoolExecutor(workers, initializer=_hold, initargs=held)
         if workers
-        else ThreadPoolExecutor(1, initializer=_hold, initargs=(corpus, config))
+        else ThreadPoolExecutor(1, initializer=_hold, initargs=held)
     )
     with pool:
         waiting = deque(pool.submit(_draw, first + ahead) for ahead in range(2 + 2 * workers))
@@ -153,13 +191,14 @@ def batches(corpus: Corpus, config: TrainConfig, first: int, workers: int) -> Ge
 _held = threading.local()
 
 
-def _hold(corpus: Corpus, config: TrainConfig) -> None:
+def _hold(corpus: Corpus, config: TrainConfig, first_row: int) -> None:
     _held.corpus, _held.config = corpus, config
+    _held.rows = range(first_row, first_row + config.rows)
 
 
 def _draw(step: int) -> Batch:
     config: TrainConfig = _held.config
-    return random_batch(_held.corpus, config.seed, step, range(config.rows), config.length)
+    return random_batch(_held.corpus, config.seed, step, _held.rows, config.length)
 
 
 def train(
@@ -173,12 +212,16 @@ def train(
     report: Callable[[dict[str, float]], None] = lambda row: print(json.dumps(row), flush=True),
     validation: list[Steps] | None = None,
     validate_every: int = 500,
+    report_every: int = 50,
     compiled: bool = False,
     workers: int = 0,
 ) -> MusicTransformer:
     """Train until `config.total` steps or `stop_after` seconds, resuming from `folder` where it holds a
     checkpoint. `workers` processes draw batches ahead, a thread where it is 0; what is drawn is the same.
-    Returns the model with the averaged weights."""
+    Of several processes that train together the first saves and reports. Returns the model with the averaged
+    weights."""
+    rank, _ = processes()
+    first = rank == 0
     model.to(device)
     optimizers = make_optimizers(model, config)
     average = start_average(model)
@@ -188,15 +231,16 @@ def train(
     seen = spent = 0.0
 
     upcoming = batches(corpus, config, step, workers)
-    while step < config.total and time.monotonic() - began < stop_after:
+    while step < config.total and not over(time.monotonic() - began >= stop_after):
         model.train()
         tick = time.monotonic()
-        torch.manual_seed(config.seed * 1_000_003 + step)  # dropout is part of what a resumed run repeats
+        torch.manual_seed((config.seed * 1_000_003 + step) * 64 + rank)  # a resumed run repeats its dropout
         tensors = to_device(next(upcoming), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             losses, counted, _ = batch_losses(run, tensors)
         loss = nats_per_note(losses, counted)
         loss.backward()
+        add_up_gradients(model)
         torch.nn.utils.clip_grad_norm_([p for name, p in model.named_parameters() if not is_memory(name)], 1.0)
         share = learning_share(step, config)
         rates = (config.matrix_rate, config.other_rate, config.memory_rate)
@@ -211,21 +255,22 @@ def train(
                 if not is_memory(name):
                     average[name].lerp_(parameter, 1 - decay)
         step += 1
-        seen += loss.item()
+        seen += added_up(loss).item()
         spent += time.monotonic() - tick
-        if step % 50 == 0:
-            report({"step": step, "loss": round(seen / 50, 4), "seconds_per_step": round(spent / 50, 3)})
+        if step % report_every == 0 and first:
+            figures = {"loss": round(seen / report_every, 4), "seconds_per_step": round(spent / report_every, 3)}
+            report({"step": step, **figures})
             seen = spent = 0.0
-        if step % config.save_every == 0 or step == config.total:
+        if first and (step % config.save_every == 0 or step == config.total):
             save_checkpoint(folder, model, average, optimizers, step, {"train": asdict(config)})
             last_saved = step
-        if validation and (step % validate_every == 0 or step == config.total):
+        if first and validation and (step % validate_every == 0 or step == config.total):
             rows = evaluate(averaged(model, average), validation, device)
             fields = rows[:, :-1].sum(axis=0) / rows[:, -1].sum()
             named = {name: round(float(value), 4) for name, value in zip(FIELDS, fields, strict=True)}
             report({"step": step, "valid": round(float(fields.sum()), 4), **named})
     upcoming.close()
-    if last_saved != step:
+    if first and last_saved != step:
         save_checkpoint(folder, model, average, optimizers, step, {"train": asdict(config)})
     return averaged(model, average)
 

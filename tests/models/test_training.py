@@ -552,3 +552,25 @@ def test_the_average_is_a_model_of_its_own() -> None:
     copy = averaged(model, average)
     assert all(torch.equal(p, average[name]) for name, p in copy.named_parameters())
     assert not copy.training and model.fields.start is not copy.fields.start
+
+
+def losses_of_run(folder: Path) -> list[float]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+def test_two_processes_learn_what_one_with_twice_the_rows_does(tmp_path: Path) -> None:
+    write_shards(items(4), tmp_path / "shards")
+    script = [str(ROOT / "scripts" / "train.py"), str(tmp_path / "shards"), "--size", "tiny", "--total", "4"]
+    script += ["--length", "96", "--report-every", "1", "--validation-windows", "0"]
+    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for command in (
+        [sys.executable, *script, "--rows", "4", "--folder", str(tmp_path / "one")],
+        [*together, *script, "--rows", "2", "--folder", str(tmp_path / "two")],
+    ):
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = losses_of_run(tmp_path / "one"), losses_of_run(tmp_path / "two")
+    assert len(one) == 4 and one[-1] < one[0]
+    assert two == pytest.approx(one, abs=2e-4)
