@@ -23,7 +23,15 @@ import torch.distributed
 
 from models.architecture import SIZES, ModelConfig
 from models.training.checkpoint import export_weights, load_checkpoint
-from models.training.loop import TrainConfig, averaged, make_optimizers, start_average, train
+from models.training.loop import (
+    TrainConfig,
+    averaged,
+    evaluate,
+    make_optimizers,
+    start_average,
+    train,
+    validation_report,
+)
 from models.training.sampling import Corpus, fixed_windows
 from models.training.shards import read_shards
 from models.transformer import MusicTransformer
@@ -91,6 +99,10 @@ def main() -> int:
             log.write(line + "\n")
             log.flush()
 
+        def check(step: int, averaged_model: MusicTransformer) -> bool:
+            report({"step": step, **validation_report(evaluate(averaged_model, validation, device))})
+            return False
+
         parameters = sum(p.numel() for p in model.parameters())
         print(f"{parameters:,} parameters, {len(corpus.items)} pieces, {len(validation)} validation windows")
         train(
@@ -102,7 +114,7 @@ def main() -> int:
             stop_after=args.minutes * 60,
             report=report,
             report_every=args.report_every,
-            validation=validation,
+            validate=check if validation else None,
             compiled=args.compile,
             workers=args.workers,
         )

@@ -10,6 +10,7 @@ gradients are added up, so n processes of r rows learn what one of n * r rows do
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import threading
@@ -60,8 +61,10 @@ def learning_share(step: int, config: TrainConfig) -> float:
 
 
 def is_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether Muon moves this parameter: a hidden layer's matrix, not an embedding or an output table."""
-    return parameter.dim() == 2 and name.endswith(".weight") and "embedding" not in name and "gates" not in name
+    """Whether Muon moves this parameter: a hidden layer's matrix, not an embedding, an output table or an
+    adapter's."""
+    apart = ("embedding", "gates", "lora_")
+    return parameter.dim() == 2 and name.endswith(".weight") and not any(part in name for part in apart)
 
 
 def is_memory(name: str) -> bool:
@@ -74,14 +77,20 @@ def make_optimizers(model: MusicTransformer, config: TrainConfig) -> list[torch.
     matrices = [p for name, p in named if is_matrix(name, p)]
     memory = [p for name, p in named if is_memory(name)]
     others = [p for name, p in named if not is_matrix(name, p) and not is_memory(name)]
-    optimizers: list[torch.optim.Optimizer] = [
-        Muon(matrices, lr=config.matrix_rate, weight_decay=config.weight_decay),
-        torch.optim.AdamW(others, lr=config.other_rate, weight_decay=0.0, betas=(0.9, 0.95)),
-    ]
+    optimizers: list[torch.optim.Optimizer] = []
+    if matrices:
+        optimizers.append(Muon(matrices, lr=config.matrix_rate, weight_decay=config.weight_decay))
+    optimizers.append(torch.optim.AdamW(others, lr=config.other_rate, weight_decay=0.0, betas=(0.9, 0.95)))
     if memory:
         # Rows are met once or a hundred thousand times: Adagrad gives each its own pace, from sparse gradients.
         optimizers.append(torch.optim.Adagrad(memory, lr=config.memory_rate))
     return optimizers
+
+
+def full_rate(optimizer: torch.optim.Optimizer, config: TrainConfig) -> float:
+    if isinstance(optimizer, Muon):
+        return config.matrix_rate
+    return config.memory_rate if isinstance(optimizer, torch.optim.Adagrad) else config.other_rate
 
 
 def to_device(batch: Batch, device: torch.device) -> dict[str, Tensor]:
@@ -169,6 +178,13 @@ def evaluate(model: MusicTransformer, windows: list[Steps], device: torch.device
     return rows
 
 
+def validation_report(rows: NDArray[np.float64]) -> dict[str, float]:
+    """Nats per note, all and by field, from what `evaluate` returns."""
+    fields = rows[:, :-1].sum(axis=0) / rows[:, -1].sum()
+    named = {name: round(float(value), 4) for name, value in zip(FIELDS, fields, strict=True)}
+    return {"valid": round(float(fields.sum()), 4), **named}
+
+
 def batches(corpus: Corpus, config: TrainConfig, first: int, workers: int) -> Generator[Batch, None, None]:
     """This process's batches of training step `first` and after, drawn ahead while the network learns."""
     held = (corpus, config, processes()[0] * config.rows)
@@ -210,7 +226,7 @@ def train(
     device: torch.device,
     stop_after: float = math.inf,
     report: Callable[[dict[str, float]], None] = lambda row: print(json.dumps(row), flush=True),
-    validation: list[Steps] | None = None,
+    validate: Callable[[int, MusicTransformer], bool] | None = None,
     validate_every: int = 500,
     report_every: int = 50,
     compiled: bool = False,
@@ -218,8 +234,8 @@ def train(
 ) -> MusicTransformer:
     """Train until `config.total` steps or `stop_after` seconds, resuming from `folder` where it holds a
     checkpoint. `workers` processes draw batches ahead, a thread where it is 0; what is drawn is the same.
-    Of several processes that train together the first saves and reports. Returns the model with the averaged
-    weights."""
+    `validate` is given the step and the averaged model and says whether training may end. Of several processes
+    that train together the first saves, reports and validates. Returns the model with the averaged weights."""
     rank, _ = processes()
     first = rank == 0
     model.to(device)
@@ -231,7 +247,8 @@ def train(
     seen = spent = 0.0
 
     upcoming = batches(corpus, config, step, workers)
-    while step < config.total and not over(time.monotonic() - began >= stop_after):
+    enough = False
+    while step < config.total and not over(enough or time.monotonic() - began >= stop_after):
         model.train()
         tick = time.monotonic()
         torch.manual_seed((config.seed * 1_000_003 + step) * 64 + rank)  # a resumed run repeats its dropout
@@ -243,10 +260,9 @@ def train(
         add_up_gradients(model)
         torch.nn.utils.clip_grad_norm_([p for name, p in model.named_parameters() if not is_memory(name)], 1.0)
         share = learning_share(step, config)
-        rates = (config.matrix_rate, config.other_rate, config.memory_rate)
-        for optimizer, rate in zip(optimizers, rates, strict=False):
+        for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate * share
+                group["lr"] = full_rate(optimizer, config) * share
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         decay = min(config.ema, (step + 1) / (step + 10))
@@ -264,11 +280,8 @@ def train(
         if first and (step % config.save_every == 0 or step == config.total):
             save_checkpoint(folder, model, average, optimizers, step, {"train": asdict(config)})
             last_saved = step
-        if first and validation and (step % validate_every == 0 or step == config.total):
-            rows = evaluate(averaged(model, average), validation, device)
-            fields = rows[:, :-1].sum(axis=0) / rows[:, -1].sum()
-            named = {name: round(float(value), 4) for name, value in zip(FIELDS, fields, strict=True)}
-            report({"step": step, "valid": round(float(fields.sum()), 4), **named})
+        if first and validate and (step % validate_every == 0 or step == config.total):
+            enough = validate(step, averaged(model, average))
     upcoming.close()
     if first and last_saved != step:
         save_checkpoint(folder, model, average, optimizers, step, {"train": asdict(config)})
@@ -282,6 +295,6 @@ def start_average(model: MusicTransformer) -> dict[str, Tensor]:
 
 def averaged(model: MusicTransformer, average: dict[str, Tensor]) -> MusicTransformer:
     """A copy of the model that holds the averaged weights."""
-    copy = MusicTransformer(model.config).to(next(model.parameters()).device)
-    copy.load_state_dict(average)
-    return copy.eval()
+    copied = copy.deepcopy(model)
+    copied.load_state_dict(average)
+    return copied.eval()
