@@ -11,17 +11,20 @@ whether it was asked for alone or among others.
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from models.adapters import Adapter, merged
 from models.architecture import MEMORY_FILES, MODEL_FILE, NORM_EPSILON, RECENT, ModelConfig, rotation_speeds
 from models.constraints import Draft
 from models.errors import Cancelled, UserError
@@ -200,13 +203,54 @@ class Engine:
             raw = load_file(folder / MODEL_FILE)
             self.model_hash: str = config["sha256"]
             self.config = ModelConfig(**config["architecture"])
-            self._load({name: value.astype(np.float32) for name, value in raw.items()})
+            self._raw = {name: value.astype(np.float32) for name, value in raw.items()}
+            self._load(self._raw)
             self._memory = [load_file(folder / name) for name in MEMORY_FILES] if self.config.memory_rows else []
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             hint = "Install Descant again, or name another folder of weights."
             raise UserError(f"The weights in {folder} cannot be read", hint) from error
 
-    def _load(self, raw: dict[str, Floats]) -> None:
+    def styled(self, styles: Sequence[tuple[Adapter, float]]) -> Engine:
+        """This network with styles of some strengths laid over it; itself where all strengths are 0. Reads no file.
+
+        Raises UserError for a style that was made for other weights.
+        """
+        active = [(adapter, strength) for adapter, strength in styles if strength != 0]
+        if not active:
+            return self
+        for adapter, _ in active:
+            if adapter.base != self.model_hash:
+                raise UserError(
+                    f'The style "{adapter.about.get("name", "")}" was made for other weights than these',
+                    "Make it again from the same folder with `descant style train`.",
+                )
+        other = copy.copy(self)
+        other._load(merged(self._raw, active))
+        other._memory = self._with_rows(active) if self._memory else []
+        marks = [f"{adapter.hash}:{strength!r}" for adapter, strength in active]
+        other.model_hash = hashlib.sha256(" ".join([self.model_hash, *marks]).encode()).hexdigest()
+        return other
+
+    def _with_rows(self, styles: Sequence[tuple[Adapter, float]]) -> list[dict[str, NDArray[Any]]]:
+        """The memory with the rows that styles change."""
+        result = []
+        first = 0
+        for field in self._memory:
+            values, scale = field["values"].copy(), field["scale"].copy()
+            for adapter, strength in styles:
+                inside = (adapter.rows >= first) & (adapter.rows < first + len(values))
+                rows = adapter.rows[inside] - first
+                change = np.float32(strength) * adapter.values[inside]
+                whole = values[rows] * scale[rows].astype(np.float32)[:, None] + change
+                step = np.maximum(np.abs(whole).max(axis=1, initial=0), 1e-3) / 127
+                scale[rows] = step.astype(scale.dtype)
+                exact = scale[rows].astype(np.float32)[:, None]
+                values[rows] = np.clip(np.rint(whole / exact), -127, 127).astype(values.dtype)
+            result.append({"values": values, "scale": scale})
+            first += len(values)
+        return result
+
+    def _load(self, raw: Mapping[str, Floats]) -> None:
         c = self.config
 
         def matrix(name: str) -> Floats:

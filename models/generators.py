@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.adapters import Adapter
 from models.constraints import Draft, Rules
 from models.engine import LANES, Engine, Plan, Sampling
 from models.hints import Notes, note_table
@@ -84,6 +85,14 @@ class TransformerGenerator:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._styled: dict[tuple[tuple[str, float], ...], TransformerGenerator] = {}  # the last one
+
+    def styled(self, styles: Sequence[tuple[Adapter, float]]) -> TransformerGenerator:
+        """This generator with styles of some strengths; the last mixture is kept at hand."""
+        mixture = tuple((adapter.hash, strength) for adapter, strength in styles)
+        if mixture not in self._styled:
+            self._styled = {mixture: TransformerGenerator(self._engine.styled(styles))}
+        return self._styled[mixture]
 
     @property
     def model_hash(self) -> str:

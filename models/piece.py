@@ -11,7 +11,7 @@ to the bar it opens, for the network and for the user's region alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
 
@@ -267,3 +267,28 @@ def chords_going_on(piece: Piece, first: int) -> NDArray[np.int32]:
     inside = table[:, 0] < len(lengths)
     table = table[inside]
     return table[table[:, 1] < lengths[table[:, 0]]]
+
+
+def opening(score: Score, bars: int) -> Score:
+    """The first bars of a score, as a file that ends there: longer notes are cut off, early downbeats gone."""
+    _, grid, membership = to_piece(score)
+    end = score.bar(bars).start
+    tracks = []
+    for track, bar_of_note in zip(score.tracks, membership, strict=True):
+        notes = [
+            note._replace(duration=max(1, min(note.duration, end - note.start)))
+            for note, bar in zip(track.notes, bar_of_note.tolist(), strict=True)
+            if grid[bar].score_bar < bars
+        ]
+        events = tuple(event for event in track.events if event.tick < end)
+        tracks.append(replace(track, events=events).with_notes(notes))
+    return replace(
+        score,
+        tracks=tuple(tracks),
+        tempos=tuple(tempo for tempo in score.tempos if tempo.tick < end),
+        meters=tuple(meter for meter in score.meters if meter.tick < end),
+        keys=tuple(key for key in score.keys if key.tick < end),
+        markers=tuple(marker for marker in score.markers if marker.tick < end),
+        events=tuple(event for event in score.events if event.tick < end),
+        length=end,
+    )

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("shards", type=Path)
     parser.add_argument("--folder", type=Path, required=True, help="folder of the run's checkpoints and log")
     parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--memory-rows", type=int, metavar="N", help="rows a kind of figure has; 0 for no memory")
     parser.add_argument("--total", type=int, default=DEFAULTS.total, help="training steps in all")
     parser.add_argument("--rows", type=int, default=DEFAULTS.rows, help="sequences a training step")
     parser.add_argument("--length", type=int, default=DEFAULTS.length, help="steps a sequence")
@@ -81,7 +83,10 @@ def main() -> int:
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     torch.manual_seed(args.seed)
-    model = MusicTransformer(SIZES[args.size], args.dropout)
+    shape = SIZES[args.size]
+    if args.memory_rows is not None:
+        shape = replace(shape, memory_rows=args.memory_rows)
+    model = MusicTransformer(shape, args.dropout)
     items = list(read_shards(args.shards))
     if not items:
         print(f"No shards in {args.shards}; make them with scripts/prepare_data.py.", file=sys.stderr)

@@ -16,7 +16,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ from models.engine import Sampling
 from models.errors import UserError
 from models.generators import Generator
 from models.midi_file import read_midi, save_midi
-from models.piece import DURATIONS, GRID, VELOCITY_BINS, score_bar_span, to_piece
+from models.piece import DURATIONS, GRID, VELOCITY_BINS, opening, score_bar_span, to_piece
 from models.score import Score
 from models.theory import Key, chord_track, estimate_key
 from prepare_data import Source, excluded_songs, read_set
@@ -97,31 +97,6 @@ def choose(sources: Sequence[Source], count: int) -> list[Source]:
     return [ordered[(2 * index + 1) * len(ordered) // (2 * count)] for index in range(count)]
 
 
-def cut(score: Score, bars: int) -> Score:
-    """The first bars of a score, as a file that ends there: longer notes are cut off, early downbeats gone."""
-    _, grid, membership = to_piece(score)
-    end = score.bar(bars).start
-    tracks = []
-    for track, bar_of_note in zip(score.tracks, membership, strict=True):
-        notes = [
-            note._replace(duration=max(1, min(note.duration, end - note.start)))
-            for note, bar in zip(track.notes, bar_of_note.tolist(), strict=True)
-            if grid[bar].score_bar < bars
-        ]
-        events = tuple(event for event in track.events if event.tick < end)
-        tracks.append(replace(track, events=events).with_notes(notes))
-    return replace(
-        score,
-        tracks=tuple(tracks),
-        tempos=tuple(tempo for tempo in score.tempos if tempo.tick < end),
-        meters=tuple(meter for meter in score.meters if meter.tick < end),
-        keys=tuple(key for key in score.keys if key.tick < end),
-        markers=tuple(marker for marker in score.markers if marker.tick < end),
-        events=tuple(event for event in score.events if event.tick < end),
-        length=end,
-    )
-
-
 def excerpts(data: Path, per_set: int, bars: int, options: Options) -> Iterator[Excerpt]:
     """The chosen files of every kind, cut; a kind whose set is not there is left out."""
     excluded = excluded_songs(data)
@@ -140,7 +115,7 @@ def excerpts(data: Path, per_set: int, bars: int, options: Options) -> Iterator[
         ]
         for source in choose(fitting, per_set):
             whole = read_midi(source.midi).score
-            context = cut(whole, min(most, source.row["n_bars"] - bars))
+            context = opening(whole, min(most, source.row["n_bars"] - bars))
             request = continue_request(context, bars, options)
             yield Excerpt(kind.name, f"{kind.set_name}/{source.row['path']}", context, whole, request)
 
@@ -473,7 +448,7 @@ def keep(result: Result, folder: Path) -> None:
     name = f"{result.excerpt.kind} {Path(result.excerpt.path).stem}".replace(" ", "-")
     first, last = result.excerpt.request.bars
     save_midi(result.excerpt.context, folder / f"{name}-context.mid")
-    truth = cut(result.excerpt.whole, last + 1)
+    truth = opening(result.excerpt.whole, last + 1)
     save_midi(truth, folder / f"{name}-truth.mid")
     panels = [Panel(truth, "as it was composed", first)]
     for candidate, found in zip(result.candidates, result.doubts, strict=True):

@@ -17,6 +17,7 @@ from assistant.pipeline import Options
 from models.engine import Sampling
 from models.generators import Progress, Task
 from models.midi_file import read_midi, save_midi
+from models.piece import opening
 from models.score import Event, KeySignature, Marker, Meter, Note, Score, Tempo, Track
 from models.theory import Key
 
@@ -60,10 +61,10 @@ def test_the_cut_leaves_a_file_that_ends_there(tries: ModuleType) -> None:
         markers=(Marker(0, "Am"), Marker(2 * BAR, "Dm")),
         events=(Event(2 * BAR, b"\xf0\x01\xf7"),),
     )
-    context = tries.cut(whole, 1)
+    context = opening(whole, 1)
     assert context.tracks[0].notes == (notes[0], notes[1]._replace(duration=240))
     assert context.length == BAR
-    two = tries.cut(whole, 2)
+    two = opening(whole, 2)
     assert two.tracks[0].notes == notes[:2]  # the note that is played early opens bar 3
     assert two.tracks[0].events == track.events[:1]
     assert (two.tempos, two.meters, two.keys) == (whole.tempos[:1], whole.meters[:1], whole.keys[:1])

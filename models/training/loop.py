@@ -277,11 +277,12 @@ def train(
             figures = {"loss": round(seen / report_every, 4), "seconds_per_step": round(spent / report_every, 3)}
             report({"step": step, **figures})
             seen = spent = 0.0
+        if first and validate and (step % validate_every == 0 or step == config.total):
+            enough = validate(step, averaged(model, average))
+        # Saved after it was validated, so that a run killed in between validates once more, and not never.
         if first and (step % config.save_every == 0 or step == config.total):
             save_checkpoint(folder, model, average, optimizers, step, {"train": asdict(config)})
             last_saved = step
-        if first and validate and (step % validate_every == 0 or step == config.total):
-            enough = validate(step, averaged(model, average))
     upcoming.close()
     if first and last_saved != step:
         save_checkpoint(folder, model, average, optimizers, step, {"train": asdict(config)})
