@@ -12,8 +12,10 @@ for this table alone and never ships.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -276,3 +278,35 @@ def train_chorales(
     result = ChoraleTransformer(replace(config, dropout=0.0))
     result.load_state_dict(kept)
     return result.eval()
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`jsb`, for scripts/evaluate.py."""
+    command = commands.add_parser("jsb", help="the public chorale benchmark: trains and measures, seed after seed")
+    command.add_argument("file", type=Path, metavar="FILE", help="jsb16.json or jsb16.json.zst")
+    command.add_argument("--seeds", type=int, default=3, metavar="N")
+    command.add_argument("--total", type=int, default=JsbConfig().total, metavar="STEPS", help="of training")
+    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
+    command.set_defaults(run=_jsb)
+
+
+def _jsb(args: argparse.Namespace) -> None:
+    chorales = read_chorales(args.file)
+    rows = []
+    for seed in range(1, args.seeds + 1):
+        config = JsbConfig(total=args.total, seed=seed)
+
+        def report(line: str, seed: int = seed) -> None:
+            print(f"seed {seed}, {line}", file=sys.stderr, flush=True)
+
+        model = train_chorales(chorales, config, report)
+        rows.append({split: nats_per_cell(model, chorales[split]) for split in ("valid", "test")})
+    print(f"Nats per cell on the chorale benchmark, {args.total} training steps\n")
+    print("seed      valid    test")
+    for seed, row in enumerate(rows, start=1):
+        print(f"{seed:<8}{row['valid']:8.4f}{row['test']:8.4f}")
+    mean = {split: sum(row[split] for row in rows) / len(rows) for split in ("valid", "test")}
+    print(f"{'mean':<8}{mean['valid']:8.4f}{mean['test']:8.4f}")
+    if args.json:
+        args.json.write_text(json.dumps({"seeds": rows, "mean": mean}, indent=1) + "\n", encoding="utf-8")
