@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 import traceback
 from argparse import Namespace
@@ -20,26 +19,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from assistant.asking import build_request, describe_request
 from assistant.options import parse_arguments
 from assistant.outputs import check_outputs, midi_names, new_folder, write_all
-from assistant.overview import clock, counted, find_tracks, overview, printable
+from assistant.overview import counted, overview, printable
 from assistant.progress import ProgressBar
+from assistant.settings import program_version
+from models.drum_maps import GENERAL_MIDI, from_general_midi, to_general_midi
 from models.errors import UserError
 from models.midi_file import read_midi, save_midi
 from models.score import Score
-from models.theory import chord_symbol, pitch_name
 
 if TYPE_CHECKING:
-    from assistant.pipeline import Candidate, Options, Request
+    from assistant.pipeline import Candidate, Request
 
 DEMO_PIECE = Path(__file__).parent / "demo" / "aloha-oe.mid"
 DEMO_FOLDER = "descant-demo"
-NEW_SEEDS = 1_000_000  # seeds that are chosen for the user stay short enough to type
 MOST_WARNINGS = 3
-
-MakeRequest = Callable[[Score, "Options"], "Request"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,52 +77,38 @@ def _complain(message: str, hint: str = "") -> None:
 
 def _run(arguments: Namespace) -> None:
     commands: dict[str | None, Callable[[Namespace], None]] = {
-        None: _demo,
-        "continue": _continue,
-        "fill": _fill,
-        "accompany": _accompany,
+        None: _start,
+        "continue": _generate,
+        "fill": _generate,
+        "accompany": _generate,
+        "vary": _generate,
+        "humanise": _generate,
+        "drumify": _generate,
+        "harmonise": _generate,
+        "groove": _transform,
+        "interpolate": _transform,
+        "chords": _transform,
+        "sketch": _sketch,
+        "edit": _edit,
+        "style": _style,
+        "demo": _demo,
         "play": _play,
+        "render": _render,
         "info": _info,
+        "live": _live,
+        "serve": _serve,
+        "daw": _daw,
+        "doctor": _doctor,
+        "history": _history,
+        "token": _token,
     }
     if arguments.version:
-        print(f"descant {_version()}")
+        print(f"descant {program_version()}")
     else:
         commands[arguments.command](arguments)
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("descant")
-    except PackageNotFoundError:
-        return "from a source folder, not installed"
-
-
 # --- Commands that write notes ------------------------------------------------------------------------
-
-
-def _continue(arguments: Namespace) -> None:
-    from assistant.pipeline import continue_request
-
-    _generate(arguments, lambda score, options: continue_request(score, arguments.bars, options))
-
-
-def _fill(arguments: Namespace) -> None:
-    from assistant.pipeline import fill_request
-
-    def request(score: Score, options: Options) -> Request:
-        tracks = find_tracks(score, arguments.tracks) if arguments.tracks else range(len(score.tracks))
-        first, last = arguments.bars
-        return fill_request(score, tracks, first - 1, last - 1, options)
-
-    _generate(arguments, request)
-
-
-def _accompany(arguments: Namespace) -> None:
-    from assistant.pipeline import accompany_request
-
-    _generate(arguments, lambda score, options: accompany_request(score, arguments.add, options))
 
 
 def _demo(_: Namespace) -> None:
@@ -132,22 +116,29 @@ def _demo(_: Namespace) -> None:
     folder = new_folder(Path(DEMO_FOLDER))
     try:
         print("Continuing a piece that comes with Descant: Aloha Oe, by Queen Liliuokalani.", flush=True)
-        _continue(parse_arguments(["continue", str(DEMO_PIECE), "-o", str(folder / DEMO_PIECE.name)]))
+        _generate(parse_arguments(["continue", str(DEMO_PIECE), "-o", str(folder / DEMO_PIECE.name)]))
     except BaseException:
         with suppress(OSError):
             folder.rmdir()
         raise
-    print("\nOpen them in your DAW. To continue a piece of your own:\n  descant continue song.mid -o next.mid")
+    print("\nOpen them in your DAW. `descant serve` shows the page that does this in the browser.")
+    print("To continue a piece of your own here:\n  descant continue song.mid -o next.mid")
 
 
-def _generate(arguments: Namespace, make_request: MakeRequest) -> None:
+def _generate(arguments: Namespace) -> None:
     source = read_midi(arguments.input)
     paths = midi_names(arguments.output, arguments.candidates)
     check_outputs(paths, arguments.input, arguments.force)
     _warn(source.warnings)
-    request = make_request(source.score, _options(arguments))
+    keys = arguments.drum_map or GENERAL_MIDI
+    request = build_request(arguments, to_general_midi(source.score, keys))
     candidates = _propose(request)
-    scores = [candidate.only_new() if arguments.only_new else candidate.score for candidate in candidates]
+    scores = [
+        from_general_midi(candidate.only_new(), keys, Score())
+        if arguments.only_new
+        else from_general_midi(candidate.score, keys, source.score)
+        for candidate in candidates
+    ]
     writers = [(path, partial(save_midi, score)) for path, score in zip(paths, scores, strict=True)]
     write_all(writers, arguments.force)
     if arguments.json:
@@ -156,33 +147,34 @@ def _generate(arguments: Namespace, make_request: MakeRequest) -> None:
         _print_summary(request, candidates, paths)
 
 
+def _transform(arguments: Namespace) -> None:
+    from assistant import operation_commands
+
+    commands = {
+        "groove": operation_commands.run_groove,
+        "interpolate": operation_commands.run_interpolate,
+        "chords": operation_commands.run_chords,
+    }
+    commands[arguments.command](arguments)
+
+
+def _sketch(arguments: Namespace) -> None:
+    from assistant.sketch_commands import run_sketch
+
+    run_sketch(arguments)
+
+
+def _edit(arguments: Namespace) -> None:
+    from assistant.sketch_commands import run_edit
+
+    run_edit(arguments)
+
+
 def _warn(warnings: Sequence[str]) -> None:
     for warning in warnings[:MOST_WARNINGS]:
         print(f"note: {printable(warning)}", file=sys.stderr)
     if len(warnings) > MOST_WARNINGS:
         print(f"note: and {len(warnings) - MOST_WARNINGS} more", file=sys.stderr)
-
-
-def _options(arguments: Namespace) -> Options:
-    from assistant.pipeline import Options
-    from models.constraints import Controls
-    from models.engine import Sampling
-
-    controls = Controls(
-        key=arguments.key,
-        follow_chords=arguments.chords is not None,
-        pitch_range=arguments.range,
-        density=arguments.density,
-        max_polyphony=arguments.max_polyphony,
-    )
-    chance = {"temperature": arguments.temperature, "top_p": arguments.top_p}
-    return Options(
-        controls=controls,
-        progression=arguments.chords,
-        candidates=arguments.candidates,
-        seed=secrets.randbelow(NEW_SEEDS) if arguments.seed is None else arguments.seed,
-        sampling=Sampling()._replace(**{name: value for name, value in chance.items() if value is not None}),
-    )
 
 
 def _propose(request: Request) -> list[Candidate]:
@@ -200,6 +192,8 @@ def _print_summary(request: Request, candidates: Sequence[Candidate], paths: Seq
     for candidate, path in zip(candidates, paths, strict=True):
         broken = f", but {'; '.join(candidate.violations)}" if candidate.violations else ""
         print(f"  {str(path).ljust(width)}  {counted(candidate.note_count, 'note')}{broken}")
+        if candidate.originality and candidate.originality.training.notes:
+            print(f"  {' ' * width}  {candidate.originality.sentence()}")
     print(f"--seed {request.options.seed} repeats this")
 
 
@@ -220,36 +214,22 @@ def _print_json(
             "notes": candidate.note_count,
             "ms_to_first_bar": round(candidate.first_bar_ms, 1),
             "notes_per_second": round(candidate.notes_per_second, 1),
+            "originality": candidate.originality and candidate.originality.as_json(),
         }
         for candidate, path in zip(candidates, paths, strict=True)
     ]
-    asked = _describe_request(arguments, request)
+    asked = describe_request(arguments.command, request)
+    asked |= {"input": str(arguments.input), "only_new": arguments.only_new}
     print(json.dumps({"candidates": described, "request": asked, "warnings": list(warnings)}, indent=1))
 
 
-def _describe_request(arguments: Namespace, request: Request) -> dict[str, Any]:
-    """The request in the words of the command line; bars and tracks count from 1."""
-    options = request.options
-    controls, chords, span = options.controls, options.progression, options.controls.pitch_range
-    return {
-        "command": arguments.command,
-        "input": str(arguments.input),
-        "bars": [bar + 1 for bar in request.bars],
-        "tracks": sorted({track + 1 for _, track in request.region}),
-        "candidates": options.candidates,
-        "seed": options.seed,
-        "temperature": options.sampling.temperature,
-        "top_p": options.sampling.top_p,
-        "key": controls.key.name if controls.key else None,
-        "chords": " | ".join(" ".join(map(chord_symbol, bar)) for bar in chords) if chords else None,
-        "range": "-".join(map(pitch_name, span)) if span else None,
-        "density": list(controls.density) if controls.density else None,
-        "max_polyphony": controls.max_polyphony,
-        "only_new": arguments.only_new,
-    }
-
-
 # --- Commands that look and listen --------------------------------------------------------------------
+
+
+def _style(arguments: Namespace) -> None:
+    from assistant.style_commands import run
+
+    run(arguments)
 
 
 def _info(arguments: Namespace) -> None:
@@ -260,28 +240,69 @@ def _info(arguments: Namespace) -> None:
 
 
 def _play(arguments: Namespace) -> None:
-    from assistant.playback import FluidSynth
+    from assistant import sound
 
-    source = read_midi(arguments.input)
-    target: Path = arguments.output or arguments.input.with_suffix(".wav")
-    if arguments.output:
-        _check_wav(target, arguments)
-    synth = FluidSynth.find(arguments.soundfont)
-    _warn(source.warnings)
-    if not arguments.output:
-        print(f"playing {arguments.input}, {clock(source.score.seconds_at(source.score.end))}", flush=True)
-        if synth.play(source.score):
-            return
-        print("there is no sound card to play it with; writing a WAV file", flush=True)
-        _check_wav(target, arguments)
-    synth.render(source.score, target)
-    print(f"the sound is in {target}")
+    sound.play(arguments)
 
 
-def _check_wav(path: Path, arguments: Namespace) -> None:
-    if path.suffix.lower() != ".wav":
-        raise UserError(f"{path.name} does not end in .wav", f"Name it {path.stem or 'sound'}.wav, for example.")
-    check_outputs([path], arguments.input, arguments.force)
+def _render(arguments: Namespace) -> None:
+    from assistant import sound
+
+    sound.render(arguments)
+
+
+# --- The server and what it keeps ---------------------------------------------------------------------
+
+
+def _start(arguments: Namespace) -> None:
+    """Without a command: the page where there is a screen to show it on, else the demo."""
+    has_screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    if has_screen:
+        _serve(parse_arguments(["serve"]))
+    else:
+        _demo(arguments)
+
+
+def _live(arguments: Namespace) -> None:
+    from assistant.live.command import run
+
+    run(arguments)
+
+
+def _daw(arguments: Namespace) -> None:
+    from assistant.daws import run
+
+    run(arguments)
+
+
+def _doctor(arguments: Namespace) -> None:
+    from assistant.doctor import run
+
+    run(arguments)
+
+
+def _serve(arguments: Namespace) -> None:
+    from assistant.serving import serve
+
+    serve(arguments.port, arguments.browser, arguments.midi)
+
+
+def _token(_: Namespace) -> None:
+    from assistant.settings import home, token, token_path
+
+    folder = home()
+    token(folder)
+    print(token_path(folder))
+
+
+def _history(arguments: Namespace) -> None:
+    from assistant.looking_back import export, listing, show
+
+    if arguments.action == "export":
+        export(arguments.number, arguments.output, arguments.force)
+    else:
+        lines = listing() if arguments.action == "list" else show(arguments.number)
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -64,15 +64,20 @@ def _listed(score: Score, indices: Iterable[int]) -> str:
     return ", ".join(names[:MOST_IN_HINT] + more)
 
 
-def overview(score: Score) -> list[str]:
-    """The lines that `descant info` prints about a piece."""
-    facts = {
+def facts_of(score: Score) -> dict[str, str]:
+    """What holds for the whole piece, in words; a fact that is not known is empty."""
+    return {
         "length": f"{counted(bar_count(score), 'bar')}, {clock(score.seconds_at(score.end))}",
         "tempo": _tempo(score),
         "meter": _meter(score),
         "key": _key(score),
         "chords": _chords(score),
     }
+
+
+def overview(score: Score) -> list[str]:
+    """The lines that `descant info` prints about a piece."""
+    facts = facts_of(score)
     rows: list[tuple[str, ...]] = [("", "name", "instrument", "notes", "bars", "range")]
     rows += [_row(score, index) for index in range(len(score.tracks))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

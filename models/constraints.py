@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,12 +48,42 @@ STEADY_BARS = 4  # after so many bars that all have a note, no bar is left empty
 LONGEST_CELL = 160  # notes; a cell that has so many is closed
 
 
+class Limits(NamedTuple):
+    """What the notes of a track keep to in a bar. None means free.
+
+    pitch_range: lowest and highest pitch. density: least and most notes a bar and track. max_polyphony: notes
+    sounding at once. leaps, syncopation: quarters, 1 (few) to 4 (most), of the steps that are wider than a whole
+    tone, and of the onsets that lie off the eighths; these two are told to the network and not forced.
+    """
+
+    pitch_range: tuple[int, int] | None = None
+    density: tuple[int, int] | None = None
+    max_polyphony: int | None = None
+    leaps: int | None = None
+    syncopation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Limits for some tracks and bars of the score (from 0, both ends included; None: all of them)."""
+
+    limits: Limits
+    tracks: frozenset[int] | None = None
+    bars: tuple[int, int] | None = None
+
+    def holds(self, bar: int, track: int) -> bool:
+        """Whether the spot speaks of a cell."""
+        return (self.tracks is None or track in self.tracks) and (
+            self.bars is None or self.bars[0] <= bar <= self.bars[1]
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Controls:
     """What every candidate must keep to. None means free.
 
-    key: scale lock. follow_chords: keep to the score's chord track in the region. pitch_range: lowest and
-    highest pitch. density: least and most notes a bar and track. max_polyphony: notes sounding at once.
+    key: scale lock. follow_chords: keep to the score's chord track in the region. The rest are as in Limits, and
+    hold everywhere but where one of `spots` says something else; of several, the last.
     """
 
     key: Key | None = None
@@ -61,26 +91,50 @@ class Controls:
     pitch_range: tuple[int, int] | None = None
     density: tuple[int, int] | None = None
     max_polyphony: int | None = None
+    leaps: int | None = None
+    syncopation: int | None = None
+    spots: tuple[Spot, ...] = ()
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that hold where no spot speaks."""
+        return Limits(self.pitch_range, self.density, self.max_polyphony, self.leaps, self.syncopation)
+
+    def at(self, bar: int, track: int) -> Limits:
+        """The limits of a cell; bar of the score, from 0."""
+        limits = self.limits
+        for spot in self.spots:
+            if spot.holds(bar, track):
+                said = {name: value for name, value in spot.limits._asdict().items() if value is not None}
+                limits = limits._replace(**said)
+        return limits
 
     def check(self, chords: Iterable[Chord | None]) -> None:
         """Refuse controls that cannot hold together, with the reason; `chords` are those of the region."""
-        if self.pitch_range and self.pitch_range[0] > self.pitch_range[1]:
+        known = list(chords) if self.follow_chords else []
+        for limits in (self.limits, *(spot.limits for spot in self.spots)):
+            self._check_limits(limits, known)
+
+    def _check_limits(self, limits: Limits, chords: Sequence[Chord | None]) -> None:
+        if limits.pitch_range and limits.pitch_range[0] > limits.pitch_range[1]:
             raise ControlError("The pitch range ends below its start", "Write it low to high, such as C3-C5.")
-        if self.density and (self.density[0] > self.density[1] or self.density[1] < 1):
+        if limits.density and (limits.density[0] > limits.density[1] or limits.density[1] < 1):
             raise ControlError(
                 "The density asks for no notes", "Write most notes a bar, or least-most such as 2-8."
             )
-        if self.max_polyphony is not None and self.max_polyphony < 1:
+        if limits.max_polyphony is not None and limits.max_polyphony < 1:
             raise ControlError("The polyphony limit must be at least 1", "Use 1 for a single line.")
+        if any(level is not None and not 1 <= level <= 4 for level in (limits.leaps, limits.syncopation)):
+            raise ControlError("Leaps and syncopation go from 1 to 4", "1 is few, 4 is most.")
         scale = self.key.pitch_classes if self.key else frozenset(range(12))
-        low, high = self.pitch_range or (0, 127)
+        low, high = limits.pitch_range or (0, 127)
         reach = {pitch % 12 for pitch in range(low, high + 1)}
         if self.key and not scale & reach:
             raise ControlError(
                 f"No note of {self.key.name} lies between {pitch_name(low)} and {pitch_name(high)}",
                 "Widen the range.",
             )
-        for chord in chords if self.follow_chords else ():
+        for chord in chords:
             tones = _tones_of_id(chord_id(chord))
             if tones is not None and not tones & scale & reach:
                 where = f"{self.key.name} " if self.key else ""
@@ -103,7 +157,7 @@ class Cell:
     """The rules of one cell of the region, the same for every candidate.
 
     bar, track: where it is. start: grid ticks from the piece's start. drum: whether its notes are a kit's
-        keys. density: least and most notes.
+        keys. density: least and most notes. max_polyphony: notes sounding at once, None for any number.
     micros: [length, FIELDS["micro"]] how each position may be played.
     allowed: [length, 2, 256] pitches at each position, for a short note [:, 0] and for one of any length
         [:, 1]. kept_load: [length] how many of the user's notes sound there.
@@ -118,6 +172,7 @@ class Cell:
     start: int
     drum: bool
     density: tuple[int, int]
+    max_polyphony: int | None
     micros: BoolArray
     allowed: BoolArray
     kept_load: IntArray
@@ -127,11 +182,11 @@ class Cell:
     last_of_region: bool = False
     last_of_bar: bool = False
 
-    def room(self, max_polyphony: int | None) -> BoolArray:
+    def room(self) -> BoolArray:
         """Positions at which at least one note can begin: [length]."""
         places: BoolArray = np.logical_and(self.micros.any(axis=1), self.allowed[:, 0].any(axis=1))
-        if max_polyphony is not None and not self.drum:
-            places &= self.kept_load < max_polyphony
+        if self.max_polyphony is not None and not self.drum:
+            places &= self.kept_load < self.max_polyphony
         return places
 
 
@@ -163,14 +218,14 @@ class Rules:
         self.short: BoolArray = (
             np.maximum(1, self._ticks(DURATIONS.astype(np.int64) * MICRO_PER_TICK)) < ticks_per_quarter
         )
-        self._tables: dict[tuple[bool, int, bytes], BoolArray] = {}
+        self._tables: dict[tuple[bool, int, bytes, tuple[int, int]], BoolArray] = {}
         self._played: dict[tuple[int, int], tuple[BoolArray, NDArray[np.int64]]] = {}
         self.cells: dict[tuple[int, int], Cell] = {}
         begins = np.concatenate([[0], np.cumsum(piece.bars[:, 0])]).astype(int)
-        shares = _density_shares(grid, controls.density or (0, NO_LIMIT))
+        places = _places_in_score_bar(grid)
         for first, stop, track in _runs(region):
             for bar in range(first, stop):
-                self.cells[bar, track] = self._cell(bar, track, (first, stop), begins, shares[bar])
+                self.cells[bar, track] = self._cell(bar, track, (first, stop), begins, places[bar])
         self.cells = dict(sorted(self.cells.items()))
         self._check_room()
 
@@ -179,15 +234,16 @@ class Rules:
         return Draft(self)
 
     def _cell(
-        self, bar: int, track: int, run: tuple[int, int], begins: NDArray[np.int64], density: tuple[int, int]
+        self, bar: int, track: int, run: tuple[int, int], begins: NDArray[np.int64], place: tuple[int, int]
     ) -> Cell:
         first, stop = run
+        limits = self.controls.at(self._grid[bar].score_bar, track)
         grid, drum = self._grid[bar], bool(self._piece.programs[track] == DRUMS)
         begin, end = self._grid[first].start, self._grid[stop - 1].end
         micros, ticks = self._micros(bar)
         if bar == first:
             micros = micros & (ticks >= 0)
-        allowed = self._table(bar, drum)
+        allowed = self._table(bar, drum, limits.pitch_range or (0, 127))
         load = np.zeros(len(allowed), dtype=np.int32)
         kept = self._kept[track]
         reach = self.ticks_per_quarter  # more than micro-timing reaches
@@ -206,7 +262,8 @@ class Rules:
             track=track,
             start=int(begins[bar]),
             drum=drum,
-            density=density,
+            density=_share(limits.density or (0, NO_LIMIT), place),
+            max_polyphony=limits.max_polyphony,
             micros=micros,
             allowed=allowed,
             kept_load=load,
@@ -244,14 +301,14 @@ class Rules:
         """The positions that ticks from a bar line are read as."""
         return snap((ticks * np.float64(GRID / self.ticks_per_quarter)).ravel()).reshape(ticks.shape)
 
-    def _table(self, bar: int, drum: bool) -> BoolArray:
+    def _table(self, bar: int, drum: bool, pitch_range: tuple[int, int]) -> BoolArray:
         """What the controls allow in a bar: [length, 2, 256]. Shared by the bars that are alike."""
         grid, controls = self._grid[bar], self.controls
         where = np.arange(grid.grid_length, dtype=np.int32)
         chords = np.zeros(len(where), dtype=np.int32)
         if controls.follow_chords and not drum:
             chords = chords_at(self._piece, np.full(len(where), bar, dtype=np.int32), where)
-        key = (drum, grid.grid_length, chords.tobytes())
+        key = (drum, grid.grid_length, chords.tobytes(), pitch_range)
         if key in self._tables:
             return self._tables[key]
         table = np.zeros((len(where), 2, FIELDS["pitch"]), dtype=bool)
@@ -259,7 +316,7 @@ class Rules:
             table[:, :, 128:] = True
         else:
             pitch = np.arange(128)
-            low, high = controls.pitch_range or (0, 127)
+            low, high = pitch_range
             fits = (pitch >= low) & (pitch <= high)
             if controls.key:
                 fits &= np.isin(pitch % 12, list(controls.key.pitch_classes))
@@ -277,7 +334,7 @@ class Rules:
     def _check_room(self) -> None:
         latest: dict[int, Cell] = {}
         for cell in self.cells.values():
-            room = min(int(cell.room(self.controls.max_polyphony).sum()), cell.density[1], LONGEST_CELL)
+            room = min(int(cell.room().sum()), cell.density[1], LONGEST_CELL)
             if room:
                 latest[cell.track] = cell
             if room < cell.density[0]:
@@ -312,9 +369,7 @@ class Rules:
         around = struck[max(0, bars[0] - STEADY_BARS) : bars[0]]
         if len(around) < STEADY_BARS or not around.all():
             return
-        open_cells = {
-            cell.bar: cell for cell in self.cells.values() if cell.room(self.controls.max_polyphony).any()
-        }
+        open_cells = {cell.bar: cell for cell in self.cells.values() if cell.room().any()}
         for bar, cell in open_cells.items():
             cell.last_of_bar = not struck[bar]
 
@@ -327,17 +382,22 @@ def _runs(region: BoolArray) -> Iterator[tuple[int, int, int]]:
             yield first, stop, track
 
 
-def _density_shares(grid: Sequence[GridBar], density: tuple[int, int]) -> list[tuple[int, int]]:
-    """Least and most notes of every grid bar, so that the parts of a score bar come to its least and most."""
+def _places_in_score_bar(grid: Sequence[GridBar]) -> list[tuple[int, int]]:
+    """Which part of its score bar every grid bar is, from 0, and of how many."""
     parts = Counter(bar.score_bar for bar in grid)
-    place: Counter[int] = Counter()
-    shares = []
+    seen: Counter[int] = Counter()
+    places = []
     for bar in grid:
-        count, at = parts[bar.score_bar], place[bar.score_bar]
-        least, most = (notes // count + (at < notes % count) for notes in density)
-        shares.append((least, most))
-        place[bar.score_bar] += 1
-    return shares
+        places.append((seen[bar.score_bar], parts[bar.score_bar]))
+        seen[bar.score_bar] += 1
+    return places
+
+
+def _share(density: tuple[int, int], place: tuple[int, int]) -> tuple[int, int]:
+    """Least and most notes of a part of a score bar, so that all parts come to the bar's least and most."""
+    at, count = place
+    least, most = (notes // count + (at < notes % count) for notes in density)
+    return least, most
 
 
 class Draft:
@@ -354,7 +414,7 @@ class Draft:
         """Begin a cell; the methods below speak of the cell entered last."""
         self.place = (bar, track)
         self.cell = self._rules.cells[self.place]
-        self._room = self.cell.room(self._rules.controls.max_polyphony)
+        self._room = self.cell.room()
         self.in_cell = 0
         return self.cell
 
@@ -374,7 +434,7 @@ class Draft:
 
     def positions(self) -> BoolArray:
         """Allowed positions, END among them: [FIELDS["position"]]."""
-        cell, limit = self.cell, self._rules.controls.max_polyphony
+        cell, limit = self.cell, self.cell.max_polyphony
         allowed = np.zeros(FIELDS["position"], dtype=bool)
         least, most = cell.density
         if self.in_cell < min(most, LONGEST_CELL):
@@ -437,25 +497,59 @@ class Draft:
         self._ends[cell.track] = [*ends, place + int(DURATIONS[duration])]
 
 
-def asked_attributes(controls: Controls, bars: int, programs: IntArray) -> IntArray | None:
-    """The controls as the network's cell attributes, so that it plans for them: [B, T, len(ATTRIBUTES)]."""
-    table = np.zeros((bars, len(programs), len(ATTRIBUTES)), dtype=np.int32)
-    if controls.density:
-        least, most = controls.density
-        table[..., 0] = density_bin(np.array((least + most) // 2 if most < NO_LIMIT else least))
-    if controls.max_polyphony == 1:
-        table[..., 1] = 1
-    if controls.pitch_range:
-        table[..., 2] = 1 + sum(controls.pitch_range) // 16
-    table[:, programs == DRUMS, 1:3] = 0  # neither binds drums
+def asked_attributes(controls: Controls, score_bars: Sequence[int], programs: IntArray) -> IntArray | None:
+    """The controls as the network's cell attributes, so that it plans for them: [B, T, len(ATTRIBUTES)].
+
+    score_bars: [B] the bar of the score that each grid bar belongs to.
+    """
+    table = np.zeros((len(score_bars), len(programs), len(ATTRIBUTES)), dtype=np.int32)
+    for track, program in enumerate(programs.tolist()):
+        rows = {bar: _attributes(controls.at(bar, track), program == DRUMS) for bar in set(score_bars)}
+        table[:, track] = [rows[bar] for bar in score_bars]
     return table if table.any() else None
 
 
-def settle(notes: Iterable[Note], kept: Sequence[Note], max_polyphony: int | None) -> list[Note]:
+def _attributes(limits: Limits, drum: bool) -> list[int]:
+    """The attributes of a cell under some limits, in the order of ATTRIBUTES; 0 says nothing."""
+    asked = dict.fromkeys(ATTRIBUTES, 0)
+    if limits.density:
+        least, most = limits.density
+        asked["density"] = int(density_bin(np.array((least + most) // 2 if most < NO_LIMIT else least)))
+    if limits.max_polyphony == 1:
+        asked["polyphony"] = 1
+    if limits.pitch_range:
+        asked["register"] = 1 + sum(limits.pitch_range) // 16
+    asked["leaps"], asked["syncopation"] = limits.leaps or 0, limits.syncopation or 0
+    if drum:  # none of these binds drums
+        asked |= {"polyphony": 0, "register": 0, "leaps": 0}
+    return list(asked.values())
+
+
+Voices = Callable[[int], int | None]  # how many notes may sound at a tick, None for any number
+
+
+def voices_at(score: Score, track: int, controls: Controls) -> Voices:
+    """The polyphony limit of a track by tick. Where a bar line is near enough for a note to be played across it,
+    the looser limit of the two bars holds."""
+    if score.tracks[track].is_drum:
+        return lambda tick: None
+    if not controls.spots:
+        return lambda tick: controls.max_polyphony
+    reach = score.ticks_per_quarter * MICRO_LIMIT // (GRID * MICRO_PER_TICK) + 1
+
+    def limit(tick: int) -> int | None:
+        bars = {score.bar_at(max(0, place)).index for place in (tick - reach, tick, tick + reach)}
+        found = [controls.at(bar, track).max_polyphony for bar in bars]
+        return None if None in found else max(value for value in found if value is not None)
+
+    return limit
+
+
+def settle(notes: Iterable[Note], kept: Sequence[Note], voices: Voices) -> list[Note]:
     """Written notes of one track as they can stand in a file beside the kept ones.
 
     A written note ends where a note of its pitch begins, since a file cannot hold two at once, and where one
-    more voice than allowed would begin. Times in the score's ticks; kept notes are not touched.
+    more voice than `voices` allows would begin. Times in the score's ticks; kept notes are not touched.
     """
     result = sorted(notes)
     begin, end = result[0].start if result else 0, max((note.end for note in result), default=0)
@@ -466,7 +560,8 @@ def settle(notes: Iterable[Note], kept: Sequence[Note], max_polyphony: int | Non
     for tick, _, note, index in sorted(onsets):
         ringing = [other for other in ringing if other.end > tick]
         live = [other for other in live if result[other].end > tick]
-        over = 0 if max_polyphony is None else max(0, len(live) + len(ringing) + 1 - max_polyphony)
+        most = voices(tick)
+        over = 0 if most is None else max(0, len(live) + len(ringing) + 1 - most)
         for rank, other in enumerate(live):
             if rank < over or result[other].pitch == note.pitch:
                 result[other] = result[other]._replace(duration=tick - result[other].start)
@@ -495,11 +590,13 @@ def violations(
     kept: Sequence[Sequence[Note]],
     controls: Controls,
     cells: Iterable[tuple[int, int]],
+    locked: Mapping[tuple[int, int], int] | None = None,
 ) -> list[str]:
     """What a candidate breaks, in words; empty when it keeps every control.
 
     score: has the tracks and the chord track. kept: the user's notes of each track. cells: (bar, track) of
-    the whole region.
+    the whole region. locked: how many notes of a cell stay as they were, and count towards its density;
+    None where nothing is locked, and the region must not stay empty.
     """
     found: list[str] = []
     chords = chord_track(score) if controls.follow_chords else ()
@@ -509,7 +606,8 @@ def violations(
         if score.tracks[track].is_drum:
             continue
         name = f"{pitch_name(note.pitch)} at tick {note.start}"
-        if controls.pitch_range and not controls.pitch_range[0] <= note.pitch <= controls.pitch_range[1]:
+        reach = controls.at(bar, track).pitch_range
+        if reach and not reach[0] <= note.pitch <= reach[1]:
             found.append(f"{name} is out of range")
         if controls.key and note.pitch % 12 not in controls.key.pitch_classes:
             found.append(f"{name} is not of {controls.key.name}")
@@ -518,24 +616,24 @@ def violations(
             around = [chords[i].chord for i in _changes_near(chords, place, score.ticks_per_quarter / GRID / 2)]
             if around and all(chord and note.pitch % 12 not in chord.pitch_classes for chord in around):
                 found.append(f"{name} is not a tone of {chord_symbol(around[0])}")
-    if controls.max_polyphony is not None:
+    if any(limits.max_polyphony is not None for limits in (controls.limits, *(s.limits for s in controls.spots))):
         for track in sorted({item.track for item in written}):
-            if not score.tracks[track].is_drum:
-                new = [item.note for item in written if item.track == track]
-                for tick, voices in _too_many_voices(new, kept[track], controls.max_polyphony):
-                    found.append(f"{voices} notes of track {track + 1} sound at tick {tick}")
-    if controls.density:
-        least, most = controls.density
-        for (bar, track), count in counts.items():
-            if not least <= count <= most:
-                found.append(f"{count} notes in bar {bar + 1} of track {track + 1}")
-    if counts and not written:
+            new = [item.note for item in written if item.track == track]
+            for tick, count in _too_many_voices(new, kept[track], voices_at(score, track, controls)):
+                found.append(f"{count} notes of track {track + 1} sound at tick {tick}")
+    for cell, stays in (locked or {}).items():
+        counts[cell] = counts.get(cell, 0) + stays
+    for (bar, track), count in counts.items():
+        least, most = controls.at(bar, track).density or (0, NO_LIMIT)
+        if not least <= count <= most:
+            found.append(f"{count} notes in bar {bar + 1} of track {track + 1}")
+    if counts and locked is None and not written:
         found.append("the region is empty")
     return found
 
 
-def _too_many_voices(new: Sequence[Note], kept: Sequence[Note], most: int) -> Iterator[tuple[int, int]]:
-    """Ticks at which a note begins, a written one sounds, and more than `most` sound in all."""
+def _too_many_voices(new: Sequence[Note], kept: Sequence[Note], limit: Voices) -> Iterator[tuple[int, int]]:
+    """Ticks at which a note begins, a written one sounds, and more sound in all than `limit` allows there."""
 
     def edges(notes: Sequence[Note]) -> tuple[list[int], list[int]]:
         return sorted(note.start for note in notes), sorted(note.end for note in notes)
@@ -543,7 +641,8 @@ def _too_many_voices(new: Sequence[Note], kept: Sequence[Note], most: int) -> It
     written, every = edges(new), edges([*new, *kept])
     for tick in sorted(set(every[0])):
         mine, voices = (bisect_right(s, tick) - bisect_right(e, tick) for s, e in (written, every))
-        if mine and voices > most:
+        most = limit(tick)
+        if mine and most is not None and voices > most:
             yield tick, voices
 
 

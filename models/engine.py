@@ -33,11 +33,13 @@ from models.hints import (
     DURATION,
     ECHOES,
     HINTS,
+    LEVELS,
     MEMORY,
     MICRO,
     NEXT,
     NONE,
     ONSETS,
+    PROFILE,
     REFERENCE,
     SAME,
     SOUNDING,
@@ -114,6 +116,7 @@ class Plan(NamedTuple):
 
     headers: steps of kind BAR_TARGET and TRACK_TARGET. programs, slots: [T]. chords: grid bar -> [length]
     chord ids by position. first: the first bar in sight. bar_time: [B] grid ticks at which bars start.
+    anchor: [256] what is added to the logits of pitches, so that what is written stays with the notes around it.
     """
 
     headers: Steps
@@ -122,6 +125,7 @@ class Plan(NamedTuple):
     chords: dict[int, Ints]
     first: int
     bar_time: Ints
+    anchor: Floats
 
 
 class _Sight:
@@ -289,6 +293,11 @@ class Engine:
         self._distance, self._interval = raw["fields.distance"], raw["fields.interval"]
         self._loudness = raw["fields.loudness"]
         gates = ["position_gates", "pitch_gates", *(f"rest_gates.{i}" for i in range(3))]
+        nothing = np.zeros((LEVELS, c.field_width), np.float32), np.zeros(LEVELS, np.float32)  # TEMPORARY
+        self._profile_gates = (
+            raw.get("fields.profile_gates.weight", nothing[0]),
+            raw.get("fields.profile_gates.bias", nothing[1]),
+        )
         self._gates = [(raw[f"fields.{name}.weight"], raw[f"fields.{name}.bias"]) for name in gates]
         if c.memory_rows:
             self._read = [matrix(f"fields.memory.read.{i}") for i in range(len(FIELDS))]
@@ -396,6 +405,9 @@ class Engine:
             logits[:, :128] += np.where(reference >= 0, _apply(self._interval, x)[rows, interval], 0)
             sounding = (np.maximum(hints[:, SOUNDING, None], 0) >> (np.arange(128) % 12)) & 1
             logits[:, :128] += gates[:, len(ECHOES) :] * sounding
+            level = (np.maximum(hints[:, PROFILE, None], 0) >> (2 * (np.arange(128) % 12))) & (LEVELS - 1)
+            weight, bias = self._profile_gates
+            logits[:, :128] += (_apply(weight, x) + bias)[rows, level]
         elif field == 3:
             last = hints[:, VELOCITY.start, None]
             change = np.arange(VELOCITY_BINS) - last + VELOCITY_BINS
@@ -437,6 +449,8 @@ class Engine:
         def draw(field: int, mask: Callable[[Draft, int], NDArray[np.bool_]]) -> None:
             hints[lanes] = outlook.table
             logits = self.field_logits(seen, field, hints, onsets)
+            if field == 1:
+                logits = logits + plan.anchor
             for i, draft in zip(lanes, drafts, strict=True):
                 if field == 0 or values[0, i] != END:
                     values[field, i] = sample(logits[i], mask(draft, i), randoms[i], sampling)

@@ -18,12 +18,18 @@ from numpy.typing import NDArray
 from models.adapters import Adapter
 from models.constraints import Draft, Rules
 from models.engine import LANES, Engine, Plan, Sampling
+from models.errors import Cancelled
 from models.hints import Notes, note_table
 from models.piece import Piece
+from models.recall import passage_like, with_passage
 from models.tokens import MAX_TRACKS, OFFSET, TRACK_TARGET, Header, Steps, build_steps, chords_at, step_counts
 
 WINDOW = 640  # steps the network has seen at once in training
 MOST_BARS = 16  # of the region in one stretch
+ANCHORED = 0.35  # how firmly pitches are held to those around the region
+UNHEARD, ENOUGH_NOTES = 0.5, 24
+MOST_RECALLED = 9  # bars of what a long piece has said before
+RECALLED_SHARE = 0.35  # of the window's room that they may take
 Rows = list[tuple[int, int, int, int, int, int, int]]
 
 
@@ -117,7 +123,11 @@ class TransformerGenerator:
         reported = [0] * len(seeds)
         for stretch in stretches(task):
             views = [_view(task, stretch, draft) for draft in (drafts if reported[0] else drafts[:1])]
-            prefixes = [self._engine.prefill(view.context) for view in views]
+            prefixes = []
+            for view in views:
+                if cancelled():
+                    raise Cancelled
+                prefixes.append(self._engine.prefill(view.context))
             contexts = prefixes if len(prefixes) == len(drafts) else prefixes * len(drafts)
             notes = [views[min(i, len(views) - 1)].notes for i in range(len(drafts))]
             for cell in self._engine.write(contexts, notes, views[0].plan, drafts, randoms, sampling, cancelled):
@@ -174,7 +184,8 @@ def _view(task: Task, stretch: list[int], draft: Draft) -> _View:
     # Cells of later stretches are neither known nor asked for yet: the window ends before them.
     later = [bar for bar in task.bars if bar > stretch[-1]]
     writing = float(task.steps_to_write[stretch].sum())
-    first, stop = window_around(piece, writing, stretch, limit=later[0] if later else len(piece.bars))
+    limit = later[0] if later else len(piece.bars)
+    piece, first, stop = window_with_memory(piece, writing, stretch, limit)
     narrow, region = _narrow(piece, now, tracks)
     attributes = None if task.attributes is None else task.attributes[:, tracks]
     steps = build_steps(
@@ -200,8 +211,37 @@ def _view(task: Task, stretch: list[int], draft: Draft) -> _View:
     inside = (piece.notes[:, 0] >= first) & (piece.notes[:, 0] < stop) & np.isin(piece.notes[:, 1], tracks)
     rows = piece.notes[inside & ~now[piece.notes[:, 0], piece.notes[:, 1]]]
     notes_seen = note_table(rows, programs, slots, bar_time, np.zeros(len(rows), dtype=bool))
-    plan = Plan(plan_steps, programs, slots, chords, first, bar_time)
+    plan = Plan(plan_steps, programs, slots, chords, first, bar_time, anchor(notes_seen.pitch))
     return _View(_slice(steps, 0, split), notes_seen, plan, last_track)
+
+
+def window_with_memory(piece: Piece, writing: float, stretch: list[int], limit: int) -> tuple[Piece, int, int]:
+    """The piece with what it has said before in sight of a stretch, and the window's first and end bar."""
+    first, stop = window_around(piece, writing, stretch, limit)
+    known = np.ones(len(piece.bars), dtype=bool)
+    known[stretch], known[limit:] = False, False
+    passage = passage_like(piece, stretch, (first, stop), known, MOST_RECALLED)
+    cost = float(step_counts(piece)[passage].sum())
+    if not passage or cost > RECALLED_SHARE * (WINDOW - writing):
+        return piece, first, stop
+    nearest, end = window_around(piece, writing + cost, stretch, limit)
+    longer, begin = with_passage(piece, passage, nearest)
+    return (longer, begin, end) if begin < nearest else (piece, first, stop)
+
+
+def anchor(pitch: NDArray[np.int32]) -> NDArray[np.float32]:
+    """What the pitch classes around the region add to the logits of pitches: [256], 0 for drums. pitch: [n] of the
+    notes in sight, a kit's from 128.
+
+    The network learned to go on from what composers wrote. Going on from its own notes it would drift from the
+    key, each stray note making the next likelier; the music that is there holds it.
+    """
+    counts = np.bincount(pitch[pitch < 128] % 12, minlength=12)
+    heard = int(counts.sum())
+    share = (counts + UNHEARD) / (heard + 12 * UNHEARD)
+    result = np.zeros(256, dtype=np.float32)
+    result[:128] = ANCHORED * np.log(12 * share)[np.arange(128) % 12] * min(1.0, heard / ENOUGH_NOTES)
+    return result
 
 
 def _slice(steps: Steps, first: int, stop: int) -> Steps:

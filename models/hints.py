@@ -10,6 +10,7 @@ learns with a fraction of both. A hint never says more than the steps before it 
     SOUNDING   pitch classes that the other tracks sound at the position drawn, as bits
     DURATION, VELOCITY, MICRO   of the track's last note, then of the same note in each of ECHOES
     MEMORY      keys of the figures (models/figures.py) that the note would continue
+    PROFILE     how often each pitch class is heard within PROFILE_BARS bars: LEVELS bits of a level each
     onsets     positions at which the track struck a bar ago, and at which others strike in this bar
 """
 
@@ -32,7 +33,11 @@ NONE = -1
 REFERENCE, AFTER, NEXT, SAME, SOUNDING = 0, 1, slice(2, 5), slice(5, 8), 8
 DURATION, VELOCITY, MICRO = slice(9, 13), slice(13, 17), slice(17, 21)
 MEMORY = [slice(21 + kinds.start, 21 + kinds.stop) for kinds in OF_FIELD]
-HINTS = MEMORY[-1].stop
+PROFILE = MEMORY[-1].stop
+HINTS = PROFILE + 1
+PROFILE_BARS = 8
+LEVELS = 4  # never, rarely, sometimes, often: two bits
+_RARE, _OFTEN = 0.04, 0.1  # shares of the notes
 ONSETS = 2
 MOST_SLOTS = 64
 _MICRO_SHIFT = np.array([0, 0, MICRO_LIMIT], dtype=np.int32)
@@ -121,6 +126,7 @@ class Outlook:
         mine = seen & same_track
         distance = cells.bar[:, None] - notes.bar
         self._others = seen & ~same_track
+        self.table[:, PROFILE] = _profile(seen & (np.abs(distance) <= PROFILE_BARS) & (notes.pitch < 128), notes)
         self._echoes = [mine & (distance == back) for back in ECHOES]
         code = notes.position * 256 + notes.pitch
         self._further = code > np.where(cells.after == NONE, NONE, cells.after * 256 + cells.above)[:, None]
@@ -183,6 +189,15 @@ class Outlook:
         self._drawn = self._drawn._replace(pitch=pitch)
         for field in range(2, len(MEMORY)):
             self.table[:, MEMORY[field]] = figures.keys(field, self._past, self._drawn)
+
+
+def _profile(heard: BoolArray, notes: Notes) -> IntArray:
+    """The level of every pitch class among the notes heard, [q, n] of them."""
+    counts = heard.astype(np.float32) @ _CLASSES[notes.pitch]
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    level = (counts > 0).astype(np.int32) + (share >= _RARE) + (share >= _OFTEN)
+    packed: IntArray = level @ (1 << 2 * np.arange(12, dtype=np.int32))
+    return packed
 
 
 def _past(notes: Notes, cells: Cells) -> Past:

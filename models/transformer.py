@@ -24,10 +24,12 @@ from models.hints import (
     DURATION,
     ECHOES,
     END,
+    LEVELS,
     MEMORY,
     MICRO,
     NEXT,
     ONSETS,
+    PROFILE,
     REFERENCE,
     SAME,
     SOUNDING,
@@ -147,6 +149,7 @@ class FieldDecoder(nn.Module):
         self.rest_gates = nn.ModuleList([nn.Linear(width, 1 + len(ECHOES)) for _ in range(3)])
         self.loudness = nn.Parameter(torch.zeros(2 * VELOCITY_BINS + 1, width))
         self.memory = Memory(config) if config.memory_rows else None
+        self.profile_gates = nn.Linear(width, LEVELS)
 
     def forward(self, state: Tensor, targets: Tensor, chord: Tensor, hints: Tensor, onsets: Tensor) -> list[Tensor]:
         """Logits of every field given the true values of the fields before it.
@@ -202,7 +205,9 @@ class FieldDecoder(nn.Module):
         gates = self.pitch_gates(x)
         sounding = (hints[:, SOUNDING, None].clamp(min=0) >> (pitch % 12)) & 1
         echoes = _echoes(gates[:, : len(ECHOES)], hints[:, SAME], count)
-        return echoes + F.pad(by_interval + gates[:, len(ECHOES) :] * sounding, (0, count - 128))
+        level = (hints[:, PROFILE, None].clamp(min=0) >> (2 * (pitch % 12))) & (LEVELS - 1)
+        by_profile = self.profile_gates(x).gather(1, level)
+        return echoes + F.pad(by_interval + gates[:, len(ECHOES) :] * sounding + by_profile, (0, count - 128))
 
 
 def _echoes(gates: Tensor, values: Tensor, count: int) -> Tensor:

@@ -5,6 +5,8 @@
 heldout: nats per note on the pieces of a split that was not trained on, by data set and by field. The Markov
 baseline is trained on the train split of the same shards, which takes a few minutes; `--markov-cache` keeps it.
 tasks, statistics, copying: what the network writes on held-out pieces, beside what their composers wrote.
+memory: what earlier passages in the window are worth in long pieces, and how soon a first bar comes.
+synth: the neural synth beside the sound font it learned from and another one.
 constraints: how often random requests are answered with a note that breaks what was asked.
 "one chain" is an order-five interpolated backoff model with transposition, for each field the best of ours;
 "Markov" combines several of them, and is what the network is held against.
@@ -16,15 +18,18 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from models.constraints import Controls
 from models.engine import Engine
 from models.errors import UserError
 from models.generators import TransformerGenerator
+from models.synth import evaluation as synth_evaluation
+from models.training import evaluation_style, jsb
 from models.training.checkpoint import load_weights
 from models.training.evaluation import (
     CHAIN,
@@ -100,7 +105,7 @@ def constraints(args: argparse.Namespace) -> None:
     from random_requests import answered  # stands beside this script, and needs the assistant
 
     generator = TransformerGenerator(Engine(args.weights))
-    asked = {
+    asked: dict[str, Callable[[Controls], bool]] = {
         "any": lambda controls: True,
         "key": lambda controls: controls.key is not None,
         "chords": lambda controls: controls.follow_chords,
@@ -142,6 +147,13 @@ def as_json(row: Row) -> dict[str, object]:
     return asdict(row) | ({} if share is None else {"fewer_by": share})
 
 
+def text(args: argparse.Namespace) -> None:
+    """Whether sketches do what the words say; docs/text.md shows the tables."""
+    from text_evaluation import run  # stands beside this script, and needs the assistant
+
+    run(args)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -157,6 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
     command.set_defaults(run=heldout)
     add_commands(commands, WEIGHTS)
+    evaluation_style.add_command(commands, WEIGHTS)
+    jsb.add_command(commands)
+    synth_evaluation.add_command(commands, say)
     command = commands.add_parser("constraints", help="violations over random requests")
     command.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the network's weights")
     command.add_argument("--requests", type=int, default=300, metavar="N", help="fewer are quicker")
@@ -164,6 +179,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--threads", type=int, default=1)
     command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
     command.set_defaults(run=constraints)
+    command = commands.add_parser("text", help="whether sketches do what the words say")
+    command.add_argument("--limit", type=int, default=0, metavar="N", help="write only N prompts, drawn by chance")
+    command.add_argument(
+        "--kept", type=Path, metavar="FILE", help="keep every sketch's checks, and go on from them"
+    )
+    command.add_argument("--data", type=Path, metavar="DIR", help="unpacked data sets, for keys and genres")
+    command.add_argument("--write-vectors", action="store_true", help="only embed genres.toml anew, after a change")
+    command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
+    command.set_defaults(run=text, threads=1)
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     try:

@@ -13,7 +13,8 @@ from environment import SECONDS_TO_RUN, Environment, SetupError
 def main() -> int:
     environment = Environment()
     try:
-        environment.ensure(frozenset(), SECONDS_TO_RUN)
+        extras: frozenset[str] = frozenset({"style"}) if sys.argv[1:3] == ["style", "train"] else frozenset()
+        environment.ensure(extras, SECONDS_TO_RUN)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1

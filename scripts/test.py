@@ -15,12 +15,18 @@ from pathlib import Path
 
 from environment import ROOT, SECONDS_TO_TEST, Environment, SetupError
 
-EXTRAS = frozenset({"dev", "train"})
+EXTRAS = frozenset({"dev", "text", "train"})
 
 # What the tests need beyond Python: Debian's package, and the file or command that shows it is there.
 SYSTEM_PACKAGES = {
+    "chromium": "chromium",
     "fluidsynth": "fluidsynth",
     "fluid-soundfont-gm": "/usr/share/sounds/sf2/FluidR3_GM.sf2",
+    "libportaudio2": "/usr/share/doc/libportaudio2",
+    "jackd2": "jackd",
+    "ardour": "ardour7-lua",
+    "lua5.4": "lua5.4",
+    "nodejs": "node",
 }
 
 

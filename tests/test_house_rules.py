@@ -49,7 +49,7 @@ def files() -> list[Path]:
 FILES = files()
 PYTHON = [path for path in FILES if path.suffix == ".py"]
 MARKDOWN = [path for path in FILES if path.suffix == ".md"]
-BINARY = {".mid", ".png", ".safetensors"}
+BINARY = {".mid", ".png", ".safetensors", ".zst"}
 
 
 def relative(path: Path) -> str:

@@ -31,6 +31,7 @@ from models.piece import (
     UNKNOWN_CHORD,
     GridBar,
     Piece,
+    chords_going_on,
 )
 from models.theory import CHORD_TYPES
 from models.tokens import MAX_TRACKS, chords_at, describe
@@ -44,12 +45,14 @@ SIXTEENTH = GRID // 4
 
 
 class Excerpt(NamedTuple):
-    """A place in a held-out piece. truth: the composer's notes of the task's region, as Piece.notes."""
+    """A place in a held-out piece. truth: the composer's notes of the task's region, as Piece.notes. chords: the
+    composer's chords of the whole passage, as Piece.chords."""
 
     name: str
     data_set: str
     task: Task
     truth: IntArray
+    chords: IntArray
 
 
 # --- Excerpts -----------------------------------------------------------------------------------------
@@ -105,29 +108,27 @@ def _pieces(items: Sequence[Item], bars: int) -> Iterator[tuple[Item, Piece, int
                 yield item, as_int32(item.piece), int(rng.integers(0, len(item.piece.bars) - bars + 1))
 
 
-def _excerpt(item: Item, piece: Piece, region: NDArray[np.bool_]) -> Excerpt | None:
-    """None where the composer left the region, or everything around it, almost empty."""
+def _excerpt(item: Item, piece: Piece, region: NDArray[np.bool_], shown: IntArray | None = None) -> Excerpt | None:
+    """None where the composer left the region, or everything around it, almost empty. shown: the chords that may be
+    known, where these are not all."""
     inside = region[piece.notes[:, 0], piece.notes[:, 1]]
     if inside.sum() < 2 * region.any(axis=1).sum() or (~inside).sum() < 8:
         return None
-    return Excerpt(str(item.info["path"]), str(item.info["set"]), task_of(piece, region), piece.notes[inside])
+    task = task_of(piece if shown is None else replace(piece, chords=shown), region)
+    return Excerpt(str(item.info["path"]), str(item.info["set"]), task, piece.notes[inside], piece.chords)
 
 
 def continuations(items: Sequence[Item], count: int, bars: int = 4, context: int = 12) -> list[Excerpt]:
-    """The next `bars` bars of every track that plays in the `context` bars before them. Chords end at the cut."""
+    """The next `bars` bars of every track that plays in the `context` bars before them. Chords after
+    the cut are not shown: those before it are taken to come again, as in the product."""
     found: list[Excerpt] = []
     for item, whole, first in _pieces(items, context + bars):
-        piece = crop(whole, first, first + context)
         both = crop(whole, first, first + context + bars)
-        known = np.unique(piece.notes[:, 1])
-        if not len(known):
-            continue
-        sounding = np.unique(both.notes[both.notes[:, 0] < context, 1])
-        both = keep_tracks(both, sounding)
+        both = keep_tracks(both, np.unique(both.notes[both.notes[:, 0] < context, 1]))
         region = np.zeros((len(both.bars), len(both.programs)), dtype=bool)
         region[context:] = True
-        excerpt = _excerpt(item, replace(both, chords=both.chords[both.chords[:, 0] < context]), region)
-        if excerpt:
+        known = replace(both, chords=both.chords[both.chords[:, 0] < context])
+        if excerpt := _excerpt(item, both, region, chords_going_on(known, context)):
             found.append(excerpt)
         if len(found) == count:
             break
@@ -181,7 +182,7 @@ def frames(items: Sequence[Item], count: int, bars: int = 16) -> list[Excerpt]:
         table[:, 3] = 0
         region = np.ones((bars, len(piece.programs)), dtype=bool)
         task = task_of(replace(piece, bars=table, chords=piece.chords[:0]), region)
-        found.append(Excerpt(str(item.info["path"]), str(item.info["set"]), task, piece.notes))
+        found.append(Excerpt(str(item.info["path"]), str(item.info["set"]), task, piece.notes, piece.chords))
         if len(found) == count:
             break
     return found
@@ -225,7 +226,7 @@ def scores(excerpt: Excerpt, rows: Rows | IntArray) -> dict[str, float]:
     notes = np.array(rows, dtype=np.int32).reshape(-1, 7)
     bars = task.bars
     return {
-        "chord tones": _chord_tones(task, notes),
+        "chord tones": _chord_tones(replace(task.piece, chords=excerpt.chords), notes),
         "onset F1": _f1(_onset_set(notes), _onset_set(truth)),
         "pitch F1": _f1(_onset_set(notes, pitch=True), _onset_set(truth, pitch=True)),
         "chroma": _mean([_cosine(_chroma(task, notes, b), _chroma(task, truth, b)) for b in bars]),
@@ -240,9 +241,9 @@ def _mean(values: Sequence[float]) -> float:
     return sum(real) / len(real) if real else math.nan
 
 
-def _chord_tones(task: Task, notes: IntArray) -> float:
-    notes = notes[task.piece.programs[notes[:, 1]] != DRUMS]
-    ids = chords_at(task.piece, notes[:, 0], notes[:, 2])
+def _chord_tones(piece: Piece, notes: IntArray) -> float:
+    notes = notes[piece.programs[notes[:, 1]] != DRUMS]
+    ids = chords_at(piece, notes[:, 0], notes[:, 2])
     known = (ids != UNKNOWN_CHORD) & (ids != NO_CHORD)
     if not known.any():
         return math.nan
@@ -268,7 +269,7 @@ def _f1(left: set[tuple[int, ...]], right: set[tuple[int, ...]]) -> float:
 
 def _chroma(task: Task, notes: IntArray, bar: int) -> NDArray[np.float64]:
     here = notes[(notes[:, 0] == bar) & (task.piece.programs[notes[:, 1]] != DRUMS)]
-    return np.bincount(here[:, 3] % 12, weights=DURATIONS[here[:, 4]], minlength=12)
+    return np.bincount(here[:, 3] % 12, weights=DURATIONS[here[:, 4]], minlength=12).astype(np.float64)
 
 
 def _onset_counts(notes: IntArray, bar: int) -> NDArray[np.float64]:
@@ -349,10 +350,6 @@ def text_table(title: str, lines: Sequence[Line], digits: int = 3) -> str:
 def answered(excerpt: Excerpt, write: Writer) -> dict[str, float]:
     """The scores of what a writer makes of an excerpt, the mean of its answers."""
     return mean_line("", [scores(excerpt, rows) for rows in write(excerpt.task)]).figures
-
-
-def chord_share_is_known(excerpt: Excerpt) -> bool:
-    return bool(len(excerpt.task.piece.chords))
 
 
 def count_by_set(excerpts: Sequence[Excerpt]) -> str:

@@ -107,8 +107,8 @@ def described(piece: Piece) -> Floats:
     """One piece as a point: square roots of its histograms' shares, one after the other (rare chords apart)."""
     parts = []
     for name, counts in histograms([piece]).items():
-        counts = np.bincount(np.arange(len(counts)) % 64, counts) if name == "chord" else counts
-        parts.append(np.sqrt(counts / max(1.0, counts.sum())))
+        folded: Floats = np.bincount(np.arange(len(counts)) % 64, counts) if name == "chord" else counts
+        parts.append(np.sqrt(folded / max(1.0, folded.sum())))
     return np.concatenate(parts)
 
 

@@ -200,7 +200,7 @@ def test_the_demo_leaves_no_folder_when_it_fails(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(assistant.pipeline, "load_generator", broken)
     before = contents(Path.cwd())
-    assert main([]) == 2
+    assert main(["demo"]) == 2
     assert contents(Path.cwd()) == before
 
 
@@ -232,7 +232,7 @@ def test_stopped_while_generating(monkeypatch: pytest.MonkeyPatch, capsys: Captu
 
     monkeypatch.setattr(assistant.pipeline, "propose", interrupted)
     before = contents(Path.cwd())
-    for command in (CONTINUED, []):
+    for command in (CONTINUED, ["demo"]):
         assert main(command) == 130
     assert capsys.readouterr().err.splitlines() == ["descant: stopped; no file was written"] * 2
     assert contents(Path.cwd()) == before

@@ -230,14 +230,16 @@ def test_what_may_be_played_is_read_as_it_was_written(
 def test_a_note_ends_where_its_pitch_begins_again() -> None:
     notes = [Note(0, 60, 400, 90), Note(100, 60, 400, 90)]
     kept = [Note(300, 60, 50, 90), Note(0, 61, 900, 90)]
-    assert settle(notes, kept, None) == [Note(0, 60, 100, 90), Note(100, 60, 200, 90)]
+    assert settle(notes, kept, lambda tick: None) == [Note(0, 60, 100, 90), Note(100, 60, 200, 90)]
 
 
 def test_the_oldest_voice_yields() -> None:
     notes = [Note(0, 60, 400, 90), Note(10, 62, 400, 90), Note(20, 64, 400, 90)]
-    assert settle(notes, [], 2) == [Note(0, 60, 20, 90), Note(10, 62, 400, 90), Note(20, 64, 400, 90)]
-    assert settle(notes[:2], [Note(30, 70, 5, 90)], 2)[0].duration == 30  # the user's note needs a voice too
-    assert settle(notes, [], None) == notes
+    assert settle(notes, [], lambda tick: 2) == [Note(0, 60, 20, 90), Note(10, 62, 400, 90), Note(20, 64, 400, 90)]
+    assert (
+        settle(notes[:2], [Note(30, 70, 5, 90)], lambda tick: 2)[0].duration == 30
+    )  # the user's note needs a voice too
+    assert settle(notes, [], lambda tick: None) == notes
 
 
 @given(
@@ -251,7 +253,7 @@ def test_settled_notes_keep_the_limit(
     starts = {start: (start, pitch, length) for start, pitch, length in written}  # one note a tick
     notes = [Note(start, pitch, length, 90) for start, pitch, length in starts.values()]
     kept = [Note(start, pitch, length, 90) for start, pitch, length in others]
-    found = settle(notes, kept, most)
+    found = settle(notes, kept, lambda tick: most)
     assert [note[:2] for note in found] == sorted(note[:2] for note in notes)
     for note, was in zip(found, sorted(notes), strict=True):
         assert 0 < note.duration <= was.duration
@@ -307,11 +309,11 @@ def test_what_keeps_every_control_is_not_named() -> None:
 
 def test_the_network_is_told_what_is_asked_for() -> None:
     programs = np.array([0, DRUMS], dtype=np.int32)
-    table = asked_attributes(Controls(density=(4, 6), max_polyphony=1, pitch_range=(48, 72)), 3, programs)
+    table = asked_attributes(Controls(density=(4, 6), max_polyphony=1, pitch_range=(48, 72)), range(3), programs)
     assert table is not None and table.shape == (3, 2, len(ATTRIBUTES))
     assert table[0].tolist() == [[5, 1, 8, 0, 0, 0], [5, 0, 0, 0, 0, 0]]
-    assert asked_attributes(Controls(key=C_MAJOR), 3, programs) is None
-    most = asked_attributes(Controls(density=(28, NO_LIMIT)), 1, programs)
+    assert asked_attributes(Controls(key=C_MAJOR), range(3), programs) is None
+    most = asked_attributes(Controls(density=(28, NO_LIMIT)), range(1), programs)
     assert most is not None and most[0, 0, 0] == 9
 
 

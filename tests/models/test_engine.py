@@ -177,7 +177,7 @@ def test_writing_feeds_what_training_would_show(tmp_path: Path, seed: int) -> No
         if steps.targets[at, 0] != END:
             assert (hinted[-1] == told).all()
         # Before the position is drawn, only what does not depend on it is told.
-        drawn_later = [*range(SAME.start, MEMORY[0].start), *range(MEMORY[1].start, HINTS)]
+        drawn_later = [*range(SAME.start, MEMORY[0].start), *range(MEMORY[1].start, MEMORY[-1].stop)]
         early = np.delete(np.arange(HINTS), drawn_later)
         assert (hinted[0][early] == told[early]).all()
 

@@ -1,0 +1,284 @@
+"""Answers the keys that a user presses inside a DAW: read the selection, ask, write the candidates beside it.
+
+    script ── action ──► Bridges ── read ──► Selection ── words, Score ──► ask ──► Scores ── write ──► script
+
+Everything happens in a thread of its own, one request a DAW at a time. A second key while one runs is told so,
+cancel ends it, and a DAW that goes away ends it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from integrations.base import ACTIONS, Daw, DawError, Part, Scale, Selection, Written
+from integrations.links import FolderLink, SocketLink
+from integrations.wire import Message, RemoteDaw
+from models.errors import Cancelled, UserError
+from models.midi_file import read_midi, write_midi
+from models.score import Note, Score
+from models.theory import MODES, Key
+
+Words = dict[str, Any]
+Ask = Callable[[Score, Words, Callable[[], bool]], Sequence[Score]]
+"""ask(score, words, cancelled): the candidates as whole scores, tracks in the same order with new ones behind.
+`words` as asking.parse_words takes them. May raise UserError, and Cancelled soon after cancelled() turns true."""
+
+SOCKET_PORT = 8734
+POLL_SECONDS = 0.03
+DEFAULT_BARS = 4
+DEFAULT_ADDED = "bass, drums"
+_EARLY = 8  # a note up to an eighth of a bar before a bar line may belong to the bar it opens
+
+
+def secret(token: str) -> str:
+    """What scripts prove themselves with. It opens the bridges alone: a lost one is no way into the server."""
+    return hmac.new(token.encode(), b"descant daw bridge", hashlib.sha256).hexdigest()
+
+
+def ask_nothing(score: Score, words: Words, cancelled: Callable[[], bool]) -> Sequence[Score]:
+    """For whoever listens only to try a DAW out."""
+    raise UserError("Descant is only trying the connection", "Start it with: descant serve")
+
+
+def ask_server(port: int, token: str) -> Ask:
+    """Candidates from the server on this computer: its queue, its history, its engine."""
+    sessions: list[int] = []
+
+    def ask(score: Score, words: Words, cancelled: Callable[[], bool]) -> Sequence[Score]:
+        from assistant.client import Client
+
+        with Client(port, token) as client:
+            if not sessions:
+                sessions.append(client.add_session("From the DAW").id)
+            info = client.upload(write_midi(score), "From the DAW", sessions[0])
+            operation = words.pop("operation")
+            proposal = client.ask(info.id, operation, **words)
+            while proposal.state in ("queued", "running"):
+                if cancelled():
+                    client.cancel(proposal.id)
+                    raise Cancelled
+                time.sleep(POLL_SECONDS)
+                proposal = client.proposal(proposal.id)
+            if proposal.error:
+                raise UserError(proposal.error["message"], proposal.error["hint"])
+            return [
+                read_midi(client.candidate_midi(proposal.id, candidate.number)).score
+                for candidate in proposal.candidates
+            ]
+
+    return ask
+
+
+class Bridges:
+    """Listens for DAWs from `start` to `close`. `connected` lists those that are there."""
+
+    def __init__(self, folder: Path, token: str, ask: Ask, port: int = SOCKET_PORT) -> None:
+        """folder: Descant's own; the watched folder is `daw` in it. port: of the socket, 0 for any free one."""
+        self._folder = folder / "daw"
+        self._secret = secret(token)
+        self._ask = ask
+        self._port = port
+        self._desks: list[Desk] = []
+        self._lock = threading.Lock()
+        self._links: list[SocketLink | FolderLink] = []
+        self.problems: list[UserError] = []
+
+    @property
+    def port(self) -> int:
+        """The socket's port, 0 while there is none."""
+        return next((link.port for link in self._links if isinstance(link, SocketLink)), 0)
+
+    @property
+    def connected(self) -> list[RemoteDaw]:
+        with self._lock:
+            return [desk.daw for desk in self._desks]
+
+    def press(self, daw: str, action: str, options: Mapping[str, Any]) -> bool:
+        """Do as if the user had pressed a key in a DAW; False where none of this name is there."""
+        with self._lock:
+            desks = [desk for desk in self._desks if desk.daw.name == daw]
+        for desk in desks[:1]:
+            desk.pressed({"action": action, "options": options})
+        return bool(desks)
+
+    def start(self) -> None:
+        """Listen. What cannot be had (a port that is taken) is left out and told in `problems`."""
+        for link in (
+            lambda: FolderLink(self._folder, self._arrived),
+            lambda: SocketLink(self._port, self._secret, self._arrived),
+        ):
+            try:
+                self._links.append(link())
+            except UserError as error:
+                self.problems.append(error)
+
+    def close(self) -> None:
+        for link in self._links:
+            link.close()
+        with self._lock:
+            desks = list(self._desks)
+        for desk in desks:
+            desk.cancel()
+        self._links.clear()
+
+    def _arrived(self, daw: RemoteDaw) -> None:
+        desk = Desk(daw, self._ask)
+
+        def left() -> None:
+            desk.cancel()
+            with self._lock, suppress(ValueError):
+                self._desks.remove(desk)
+
+        with self._lock:
+            self._desks.append(desk)
+        daw.conversation.on_close = left
+        daw.conversation.on_action = desk.pressed
+        if daw.conversation.closed:
+            left()
+
+
+class Desk:
+    """One DAW and the request that runs for it, if any."""
+
+    def __init__(self, daw: RemoteDaw, ask: Ask) -> None:
+        self.daw = daw
+        self._ask = ask
+        self._busy = threading.Lock()
+        self._cancel = threading.Event()
+
+    def pressed(self, message: Message) -> None:
+        """The user pressed a key; returns at once."""
+        action, options = message.get("action"), message.get("options")
+        if action == "cancel":
+            self.cancel()
+        elif isinstance(action, str) and isinstance(options, Mapping | None):
+            threading.Thread(
+                target=self._run, args=(action, options or {}), name="daw request", daemon=True
+            ).start()
+
+    def cancel(self) -> None:
+        self._cancel.set()
+
+    def _run(self, action: str, options: Message) -> None:
+        with suppress(DawError):  # it has gone: nobody is there to be told
+            if not self._busy.acquire(blocking=False):
+                self.daw.say("Descant is still at work; Cancel stops it.", done=False)
+                return
+            try:
+                self._cancel.clear()
+                self.daw.say("Descant is writing ...", done=False)
+                made = propose_to(self.daw, action, options, self._ask, self._cancel.is_set)
+                self.daw.say(f"{made} candidates. Next and Previous show them, Accept keeps one.")
+            except Cancelled:
+                self.daw.say("Stopped; nothing was written.")
+            except UserError as error:
+                self.daw.say(f"{error.message}. {error.hint}")
+            finally:
+                self._busy.release()
+
+
+# --- From a key to candidates -------------------------------------------------------------------------
+
+
+def propose_to(
+    daw: Daw, action: str, options: Message, ask: Ask, cancelled: Callable[[], bool] = lambda: False
+) -> int:
+    """Read what is selected, have candidates made, write them beside it. Returns how many.
+
+    options: further words of the request (bars, candidates, key, text ...). Raises UserError (DawError from the
+    DAW) or Cancelled; nothing has been written then.
+    """
+    if action not in ACTIONS:
+        raise UserError(f'There is no action "{action[:40]}"', f"The actions are {', '.join(ACTIONS)}.")
+    selection = daw.read(action)
+    words, first, last = request_words(selection, action, options)
+    scores = ask(selection.score, words, cancelled)
+    if cancelled():
+        raise Cancelled
+    candidates = [
+        Written(number, f"Descant {number}", parts_of(selection, score, first, last))
+        for number, score in enumerate(scores, 1)
+    ]
+    daw.write(selection, candidates, action)
+    return len(candidates)
+
+
+def request_words(selection: Selection, action: str, options: Message) -> tuple[Words, int, int]:
+    """The words of a request, and the first and last bar that it fills (-1: as many as there will be)."""
+    words: Words = {name: value for name, value in options.items() if name not in ("use_scale", "operation")}
+    if options.get("use_scale", True) and "key" not in words and (key := key_of(selection.scale)):
+        words["key"] = key.name
+    first, last = selection.bars
+    bars, added, text = (words.pop(name, None) for name in ("bars", "add", "text"))
+    if action == "sketch":
+        return {"operation": "sketch", "text": text, **words}, 0, -1
+    if action == "accompany":
+        return {"operation": "accompany", "add": added or DEFAULT_ADDED, **words}, 0, -1
+    if action == "continue":
+        if type(bars) is not int:
+            bars = DEFAULT_BARS
+        _check_sounding(selection)
+        first, last = last + 1, last + bars
+    tracks = ",".join(str(track + 1) for track in selection.tracks)
+    return {"operation": "fill", "tracks": tracks, "bars": f"{first + 1}-{last + 1}", **words}, first, last
+
+
+def _check_sounding(selection: Selection) -> None:
+    last = selection.bars[1]
+    start = selection.score.bar(last).start
+    if not any(start <= note.start or note.end > start for track in selection.score.tracks for note in track.notes):
+        hint = "Select only as far as the music goes, or fill the empty bars."
+        raise UserError("The selection ends in silence, so there is nothing to go on from", hint)
+
+
+def key_of(scale: Scale | None) -> Key | None:
+    """The key that has exactly a DAW's scale; None where there is none, and then nothing is locked."""
+    if scale is None:
+        return None
+    return next(
+        (key for mode in MODES if (key := Key(scale.root, mode)).pitch_classes == scale.pitch_classes), None
+    )
+
+
+def parts_of(selection: Selection, made: Score, first: int, last: int) -> tuple[Part, ...]:
+    """What a candidate adds to the selection's score and what it leaves out, track by track.
+
+    first, last: the bars it was asked for; a last of -1 is the end of what was made. Nothing outside them, and
+    no track that was not selected, is ever touched.
+    """
+    end_bar = last if last >= 0 else max(first, made.bar_at(max(0, made.end - 1)).index)
+    bar = made.bar(first)
+    start, end = bar.start, made.bar(end_bar).end
+    early = start - (bar.length // _EARLY if first else 0)
+    parts = []
+    for index in selection.tracks if last >= 0 else ():
+        before, after = selection.score.tracks[index].notes, made.tracks[index].notes
+        new, gone = _difference(after, before), _difference(before, after)
+        if any(not early <= note.start < end for note in (*new, *gone)):
+            raise UserError("A candidate would change bars that were not asked for", "Please report this.")
+        # What leads into the first bar goes with it: a clip cannot hold a note before its start.
+        new = [_within(note, start, end) for note in new]
+        parts.append(Part(index, start, end, tuple(sorted(new)), tuple((note.start, note.pitch) for note in gone)))
+    for track in made.tracks[len(selection.score.tracks) :]:
+        notes = tuple(_within(note, start, end) for note in track.notes)
+        parts.append(Part(None, start, end, notes, (), track.name, track.program, track.is_drum))
+    return tuple(parts)
+
+
+def _difference(some: Sequence[Note], others: Sequence[Note]) -> list[Note]:
+    rest = Counter(note[:4] for note in some)
+    rest.subtract(Counter(note[:4] for note in others))
+    return sorted(Note(*note) for note, times in rest.items() for _ in range(times))
+
+
+def _within(note: Note, start: int, end: int) -> Note:
+    begin = max(start, note.start)
+    return note._replace(start=begin, duration=max(1, min(note.end, end) - begin))

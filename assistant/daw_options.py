@@ -1,0 +1,54 @@
+"""The flags of `descant daw` and `descant doctor`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from assistant.options import CommandParser
+
+VERBS = {
+    "list": "the DAWs that have a script, and whether they are here",
+    "install": "write the script of a DAW, and say what to do in it",
+    "remove": "delete it",
+    "test": "read, write and take back in a DAW that runs, with a clip selected",
+}
+
+
+def add_daw(parser: CommandParser) -> None:
+    parser.usage = "descant daw list | install NAME | remove NAME | test NAME"
+    parser.description = """\
+Connects Descant with a DAW: select, press a key, choose among candidates, and
+undo in one step. Nothing of the DAW's own settings is changed."""
+    parser.epilog = """\
+example:
+  descant daw install reaper --dry-run     shows what it would write
+  descant daw install reaper"""
+    verbs = parser.add_subparsers(dest="verb", title="what to do", metavar="VERB", required=True)
+    for verb, purpose in VERBS.items():
+        below = verbs.add_parser(
+            verb,
+            help=purpose,
+            description=f"Descant {verb}s: {purpose}."
+            if verb == "test"
+            else f"{purpose[:1].upper()}{purpose[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if verb == "list":
+            continue
+        below.add_argument("name", metavar="NAME", help="as `descant daw list` names it, such as reaper")
+        if verb in ("install", "remove"):
+            below.add_argument("--folder", type=Path, metavar="SCRIPTS", help="the DAW's folder of scripts")
+            below.add_argument("--dry-run", action="store_true", help="only show what would be done")
+
+
+def add_doctor(parser: CommandParser) -> None:
+    parser.usage = "descant doctor [--quick]"
+    parser.description = """\
+Looks whether everything that Descant needs is there and works. Each line says
+pass, or what to do."""
+    parser.epilog = """\
+example:
+  descant doctor"""
+    parser.add_argument("--quick", action="store_true", help="leave out what loads the network")

@@ -1,0 +1,53 @@
+ardour {
+  ["type"] = "EditorHook", name = "Descant in the background", author = "Descant", license = "Apache-2.0",
+  description = [[Reads what is selected and writes candidates beside it, while Descant runs.]]
+}
+
+function signals ()
+  return LuaSignal.Set():add({[LuaSignal.LuaTimerDS] = true}) -- ten times a second
+end
+
+function factory ()
+  local link, verbs, asked_at
+  local place = ARDOUR.user_config_directory(-1) .. "/scripts/Descant/"
+
+  local function open()
+    local M = dofile(place .. "descant_link.lua")
+    dofile(place .. "descant_folder.lua") -- written by `descant daw install`: where the program looks
+    verbs = dofile(place .. "descant_session.lua")(M, function()
+      local out = {}
+      for region in Editor:get_selection().regions:regionlist():iter() do out[#out + 1] = region end
+      return out
+    end)
+    -- Microseconds since Ardour began; os.clock counts the processor's time, not ours.
+    local function now() return ARDOUR.LuaAPI.monotonic_time() / 1000000 end
+    local function say(text) print("Descant: " .. text) end
+    link = M.open(dofile(place .. "descant_host.lua")(DESCANT_FOLDER, verbs, now, say))
+  end
+
+  local function press(action)
+    local here = {
+      next = function() verbs.audition({number = verbs.shown() + 1}) end,
+      previous = function() verbs.audition({number = verbs.shown() - 1}) end,
+      accept = verbs.accept,
+      cancel = function()
+        if link.asked then link:act("cancel") else verbs.cancel() end
+      end,
+    }
+    if not here[action] then return link:act(action, {}) end
+    local fine, problem = pcall(here[action])
+    if not fine then print("Descant: " .. (type(problem) == "table" and problem.message or tostring(problem))) end
+  end
+
+  return function ()
+    if not link then open() end
+    local file = io.open(place .. "pressed", "r")
+    if file then
+      local action = file:read("a")
+      file:close()
+      os.remove(place .. "pressed")
+      press(action)
+    end
+    link:tick()
+  end
+end

@@ -1,0 +1,12 @@
+ardour {
+  ["type"] = "EditorAction", name = "Descant: Fill selection", author = "Descant", license = "Apache-2.0",
+  description = [[Leaves the wish where "Descant in the background" finds it.]]
+}
+
+function factory () return function ()
+  local file = io.open(ARDOUR.user_config_directory(-1) .. "/scripts/Descant/pressed", "w")
+  if file then
+    file:write("fill")
+    file:close()
+  end
+end end

@@ -1,0 +1,4 @@
+-- @description Descant: Accompany
+-- @noindex
+DESCANT_ACTION = "accompany"
+dofile((debug.getinfo(1, "S").source:match("^@?(.*[/\\])") or "") .. "descant_press.lua")

@@ -1,0 +1,71 @@
+"""What one note sounds like, as numbers: the language between the analysis, the network and the oscillators.
+
+A Sound describes a note that is held for ever: the level of each partial and of each noise band at a few
+knots in time, dense where notes begin. How it is let go is one number, because a release is the same fade
+for all of it. Levels are in dB of amplitude, where 0 dB is a sine wave from -1 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+SAMPLE_RATE = 48_000
+PARTIALS = 96
+BANDS = 40
+_MILLISECONDS = (
+    *(0, 3, 6, 10, 15, 21, 28, 37, 48, 62, 80, 100, 125, 155, 190, 230, 280, 340, 400, 470, 550, 650, 750, 870),
+    *(1000, 1150, 1350, 1600, 1900, 2250, 2600, 3000),
+)
+KNOTS = np.array(_MILLISECONDS, dtype=np.float64) / 1000  # seconds from the start of a note
+SILENCE = -120.0  # dB; nothing below it is kept
+HIGHEST_PARTIAL = 20_000.0  # Hz, and never above 0.45 of the sample rate
+
+DRUM_KEYS = range(27, 88)  # the keys of a General MIDI drum kit, GS extensions included
+MELODIC = 128
+INSTRUMENTS = MELODIC + len(DRUM_KEYS)
+
+
+def _band_edges() -> NDArray[np.float64]:
+    def mel(hertz: float) -> float:
+        return float(2595 * np.log10(1 + hertz / 700))
+
+    grid = np.linspace(mel(30.0), mel(20_000.0), BANDS + 1)
+    return 700 * (10 ** (grid / 2595) - 1)
+
+
+BAND_EDGES = _band_edges()  # Hz, evenly spaced on the mel scale
+BAND_CENTRES = (BAND_EDGES[1:] + BAND_EDGES[:-1]) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """One note as the oscillators play it.
+
+    frequencies: Hz of each partial (PARTIALS,). partials: dB at each knot (knots, PARTIALS). noise: dB of
+    the noise in each band at each knot (knots, BANDS), as the root mean square of the band. release: how
+    fast it fades once it is let go, dB a second; 0 for sounds that ring on whatever the player does.
+    transient: samples that replace the first instants of a drum, whose chance no model repeats.
+    """
+
+    frequencies: NDArray[np.float64]
+    partials: Floats
+    noise: Floats
+    release: float
+    transient: Floats | None = None
+
+
+def hertz(pitch: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Frequency of MIDI pitches in equal temperament, A4 = 69 = 440 Hz."""
+    return np.asarray(440.0 * 2.0 ** ((np.asarray(pitch, dtype=np.float64) - 69.0) / 12.0))
+
+
+def instrument_index(program: int, pitch: int, is_drum: bool) -> int:
+    """Which of the INSTRUMENTS plays a note: a program, or the drum of a key."""
+    if not is_drum:
+        return program
+    return MELODIC + min(max(pitch, DRUM_KEYS.start), DRUM_KEYS.stop - 1) - DRUM_KEYS.start

@@ -1,0 +1,266 @@
+"""A Sound as samples: partials by overlapping matrix products, and shaped noise.
+
+The time axis is cut into frames of 2 x HOP samples under a triangle, HOP apart, so that levels run in
+straight lines from frame to frame. Inside a frame each partial is a cosine of constant level, which makes a
+whole stretch of frames one matrix product:
+
+    [A cos phi, A sin phi] (frames, 2 x partials)  @  [cos wn; -sin wn] x triangle (2 x partials, 2 x HOP)
+
+The phase of every partial at every frame is exact (float64), so there is no drift and no seam, however the
+stretches are cut. Noise is the inverse transform of shaped random spectra under a sine window.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.synth.sound import BAND_CENTRES, BAND_EDGES, HIGHEST_PARTIAL, KNOTS, SAMPLE_RATE, Floats, Sound
+
+HOP = 128
+FRAMES = 32  # frames that are made at a time
+STRETCH = HOP * FRAMES
+LONGEST = 12.0  # seconds that are computed; what sustains beyond that is repeated
+REPEATED = 6.0  # seconds at the end of those that are repeated, for ever
+JOIN = 0.25  # seconds over which the end fades into the start of the repeated part
+INAUDIBLE = 72.0  # dB below the loudest partial
+INAUDIBLE_AT_ALL = -102.0  # dB
+STEADY = 1.0  # dB a second: what falls more slowly than that is held as long as the note
+DIED_AWAY = 50.0  # dB below the loudest moment: by then a note does not sustain
+
+
+class Tone:
+    """The samples of a Sound, computed as far as they have been asked for and kept.
+
+    Bounded: at most LONGEST seconds, 2.3 MB. seed: which stretch of noise is used.
+    """
+
+    def __init__(self, sound: Sound, seed: int = 0) -> None:
+        self._sound = sound
+        heard = _heard(sound)
+        self._frequencies = sound.frequencies[heard]
+        self._basis = _basis(self._frequencies)
+        self._turns_a_hop = self._frequencies * (HOP / SAMPLE_RATE)
+        self._phases = _start_phases(heard)
+        power = (10 ** (sound.partials / 10)).sum(axis=1) / 2 + (10 ** (sound.noise / 10)).sum(axis=1)
+        levels = 10 * np.log10(power + 1e-14)
+        self.sustains, slope = _after_the_knots(levels)
+        self._levels = np.append(levels, slope)
+        # The row under the knots is what each second beyond them adds.
+        self._partials = np.append(sound.partials[:, heard], np.full((1, len(heard)), slope), axis=0).astype("f4")
+        self._noise = np.append(sound.noise, np.full((1, len(BAND_CENTRES)), slope), axis=0).astype("f4")
+        threshold = max(sound.partials.max(initial=-200.0) - INAUDIBLE, INAUDIBLE_AT_ALL)
+        self._noisy = np.append(sound.noise.max(axis=1) > threshold, False)  # knots
+        self._noise_start = (seed * 7919) % NOISE_FRAMES
+        self._made = np.zeros(0, dtype=np.float32)
+        self._length = 0
+        self._last = int(LONGEST * SAMPLE_RATE) // STRETCH * STRETCH
+        period = SAMPLE_RATE / self._frequencies[0] if len(self._frequencies) else 1.0
+        self._loop = max(1, round(round(REPEATED * SAMPLE_RATE / period) * period))
+        sounding = np.flatnonzero(_interpolation() @ self._levels > INAUDIBLE_AT_ALL)
+        self._silent = min(self._last, (int(sounding[-1]) + 2) * HOP if len(sounding) else 0)
+        if sound.transient is not None:
+            self._silent = max(self._silent, len(sound.transient))
+        self._frame = 1
+        self._tail = self._products(0, 1)[0, HOP:]
+
+    @property
+    def nbytes(self) -> int:
+        return self._made.nbytes
+
+    @property
+    def end(self) -> float:
+        """The sample after which there is only silence."""
+        return float("inf") if self.sustains else self._silent
+
+    def level(self, place: int) -> float:
+        """Root mean square in dB around sample `place`."""
+        table = _interpolation()
+        return float(table[min(place // HOP, len(table) - 1)] @ self._levels)
+
+    @property
+    def ready(self) -> int:
+        """Samples that exist by now."""
+        return self._length
+
+    @property
+    def whole(self) -> bool:
+        return self._length >= self._last
+
+    def extend(self) -> None:
+        """Compute the next STRETCH samples."""
+        if self.whole:
+            return
+        if len(self._made) < self._length + STRETCH:
+            grown = np.zeros(min(self._last, max(4 * STRETCH, 2 * len(self._made))), dtype=np.float32)
+            grown[: self._length] = self._made[: self._length]
+            self._made = grown
+        self._made[self._length : self._length + STRETCH] = self._with_transient(self._next())
+        self._length += STRETCH
+        if self.whole:
+            self._close()
+
+    def _with_transient(self, samples: Floats) -> Floats:
+        """The recorded first instants in place of the computed ones, faded into them."""
+        transient = self._sound.transient
+        if transient is None or self._length >= len(transient):
+            return samples
+        part = transient[self._length : self._length + STRETCH]
+        places = np.arange(self._length, self._length + len(part)) / len(transient)
+        fade = np.clip((1 - places) / 0.35, 0, 1).astype(np.float32)
+        # Equal power: the two have nothing to do with each other.
+        samples[: len(part)] = samples[: len(part)] * np.sqrt(1 - fade) + part * np.sqrt(fade)
+        return samples
+
+    def read(self, start: int, count: int) -> Floats:
+        """`count` samples from `start` on; beyond the end zeros, or the repeated part of what sustains."""
+        while self._length < min(start + count, self._last):
+            self.extend()
+        if start + count <= self._last:
+            return self._made[start : start + count]
+        if not self.sustains:
+            part = self._made[start : start + count]
+            return np.concatenate([part, np.zeros(count - len(part), dtype=np.float32)])
+        places = np.arange(start, start + count)
+        over = places >= self._last
+        places[over] = self._last - self._loop + (places[over] - self._last) % self._loop
+        return self._made[places]
+
+    def _close(self) -> None:
+        """The end of what was computed: faded into the start of the repetition, or out."""
+        count = int(JOIN * SAMPLE_RATE)
+        fade = np.linspace(0, 1, count, dtype=np.float32)
+        end = self._made[self._last - count : self._last]
+        before = self._made[self._last - self._loop - count : self._last - self._loop]
+        end *= 1 - fade
+        if self.sustains:
+            end += fade * before
+
+    def _next(self) -> Floats:
+        products = self._products(self._frame, self._frame + FRAMES)
+        self._frame += FRAMES
+        samples = products[:, :HOP].copy()
+        samples[0] += self._tail
+        samples[1:] += products[:-1, HOP:]
+        self._tail = products[-1, HOP:].copy()
+        return samples.ravel()
+
+    def _products(self, first: int, end: int) -> Floats:
+        """Frames `first` to `end` each by itself, (frames, 2 x HOP), before the overlapping halves are added."""
+        weights = _interpolation()[first:end]
+        turns = np.arange(first, end)[:, None] * self._turns_a_hop + self._phases
+        turns -= np.floor(turns)
+        angle = turns.astype(np.float32) * np.float32(2 * np.pi)
+        amplitude = _linear(weights @ self._partials)
+        made: Floats = np.concatenate([amplitude * np.cos(angle), amplitude * np.sin(angle)], axis=1) @ self._basis
+        if (weights[:, self._noisy] > 0).any():
+            gains = _linear(weights @ self._noise) @ _band_shapes()
+            start = (first + self._noise_start) % NOISE_FRAMES
+            spectra = _random_spectra()[start : start + end - first]
+            made += np.fft.irfft(gains * spectra, axis=1) * _noise_window()
+        return made
+
+
+def _linear(decibels: Floats) -> Floats:
+    return np.exp(decibels.astype(np.float32) * np.float32(np.log(10) / 20))
+
+
+def _heard(sound: Sound) -> NDArray[np.int64]:
+    """The partials that can be heard and that the sample rate can carry."""
+    peaks = sound.partials.max(axis=0, initial=-200.0)
+    limit = min(HIGHEST_PARTIAL, 0.45 * SAMPLE_RATE)
+    loud = peaks > max(peaks.max(initial=-200.0) - INAUDIBLE, INAUDIBLE_AT_ALL)
+    return np.flatnonzero(loud & (sound.frequencies < limit) & (sound.frequencies > 10))
+
+
+def _after_the_knots(levels: NDArray[np.float64]) -> tuple[bool, float]:
+    """Whether a note of these levels at the knots goes on as it is, and else dB a second of its fall."""
+    slope = float((levels[-1] - levels[-4]) / (KNOTS[-1] - KNOTS[-4]))
+    if levels[-1] < levels.max() - DIED_AWAY:
+        return False, min(slope, -DIED_AWAY)
+    return slope > -STEADY, 0.0 if slope > -STEADY else slope
+
+
+def _start_phases(partials: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Spread in turns after Schroeder, so that many partials make no spike."""
+    return (partials.astype(np.float64) ** 2 * 0.381966) % 1.0
+
+
+def _basis(frequencies: NDArray[np.float64]) -> Floats:
+    """Cosines and sines under the triangle, (2 x partials, 2 x HOP), centred on the frame's middle."""
+    step = frequencies * (2 * np.pi / SAMPLE_RATE)
+    # Two short tables multiplied cost a tenth of a sine for every sample.
+    coarse = np.exp(1j * step[:, None] * (np.arange(2 * HOP // 16) * 16 - HOP))
+    fine = np.exp(1j * step[:, None] * np.arange(16))
+    turning = (coarse[:, :, None] * fine[:, None, :]).reshape(len(step), 2 * HOP).astype(np.complex64)
+    turning *= _triangle()
+    return np.concatenate([turning.real, -turning.imag])
+
+
+@lru_cache
+def _triangle() -> Floats:
+    return (1 - np.abs(np.arange(2 * HOP) - HOP) / HOP).astype(np.float32)
+
+
+@lru_cache
+def _interpolation() -> Floats:
+    """Weights (frames, knots + 1) that read the knots at the middle of each frame there can be.
+
+    The last column is the seconds beyond the last knot.
+    """
+    seconds = np.arange(int(LONGEST * SAMPLE_RATE) // HOP + 2) * (HOP / SAMPLE_RATE)
+    place = np.clip(np.searchsorted(KNOTS, seconds, side="right") - 1, 0, len(KNOTS) - 2)
+    share = np.clip((seconds - KNOTS[place]) / (KNOTS[place + 1] - KNOTS[place]), 0, 1)
+    weights = np.zeros((len(seconds), len(KNOTS) + 1), dtype=np.float32)
+    row = np.arange(len(seconds))
+    weights[row, place] = 1 - share
+    weights[row, place + 1] = share
+    weights[:, -1] = np.maximum(0, seconds - KNOTS[-1])
+    return weights
+
+
+# --- Noise --------------------------------------------------------------------------------------------
+
+NOISE_FRAMES = 1024
+NOISE_BINS = HOP + 1
+
+
+@lru_cache
+def _random_spectra() -> NDArray[np.complex64]:
+    """Spectra of white noise, unequal in magnitude as noise has them; the first ones again at the end.
+
+    (NOISE_FRAMES + FRAMES, NOISE_BINS)
+    """
+    random = np.random.default_rng(20)
+    parts = random.standard_normal((2, NOISE_FRAMES, NOISE_BINS)).astype(np.float32)
+    spectra = (parts[0] + 1j * parts[1]).astype(np.complex64)
+    return np.concatenate([spectra, spectra[:FRAMES]])
+
+
+@lru_cache
+def _noise_window() -> Floats:
+    return np.sin(np.pi * (np.arange(2 * HOP) + 0.5) / (2 * HOP)).astype(np.float32)
+
+
+@lru_cache
+def _band_shapes() -> Floats:
+    """(bands, bins): what a band with a root mean square of 1 puts into each bin."""
+    bins = np.fft.rfftfreq(2 * HOP, 1 / SAMPLE_RATE)
+    log = np.log(np.maximum(bins, 20.0))
+    shapes = np.zeros((len(BAND_CENTRES), len(bins)))
+    for band in range(len(BAND_CENTRES)):
+        unit = np.zeros(len(BAND_CENTRES))
+        unit[band] = 1
+        # Power per hertz runs in straight lines between the bands' middles.
+        shapes[band] = np.interp(log, np.log(BAND_CENTRES), unit)
+    width = np.diff(BAND_EDGES)
+    hertz_a_bin = SAMPLE_RATE / (2 * HOP)
+    # A bin with random real and imaginary parts of variance 1 has, after irfft and the window (mean square
+    # one half, two frames overlapping), a mean square of 4 / (2 HOP)^2 times one, in samples.
+    scale = np.sqrt(hertz_a_bin / width)[:, None] * (2 * HOP) / 2
+    shapes *= scale
+    shapes[:, bins < 20] = 0
+    shapes[:, bins > 21_000] = 0
+    return shapes.astype(np.float32)

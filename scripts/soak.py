@@ -1,0 +1,374 @@
+"""Live MIDI for a long time, and in the worst of moments: prints the figures of docs/live.md.
+
+python3 scripts/soak.py                      everything, about half an hour
+python3 scripts/soak.py --only soak,clock    some of it
+python3 scripts/soak.py --share 0.05         a twentieth of the counts
+
+kills       processes killed with notes sounding: until the last one is released
+lateness    from due to sent, while the network writes in another process
+clock       an hour of MIDI clock with 5 ms of jitter, in virtual time
+ahead       how early the bars of an accompaniment are ready at 120 bpm, on one core's time
+soak        eight hours of playing in virtual time: every note ends, memory and descriptors stay
+ardour      a conversation with a real DAW
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from assistant.live.answer import accompanying_bar, new_parts
+from assistant.live.capture import Capture, Played
+from assistant.live.clock import TICKS, Follower
+from assistant.live.guard import Outlet
+from assistant.live.ledger import Ledger
+from assistant.live.live import Live
+from assistant.live.live_settings import LiveSettings
+from assistant.live.player import Player
+from assistant.pipeline import Options, load_generator, propose
+from midi_rig import Jack, Listener, jack_server, listed, realtime, start_program, wait_for
+from models.instruments import parse_instrument
+from models.score import Note, Score, Track
+
+KILLS = 200
+HOURS = 8
+NOTES = 500_000
+BARS = 200
+SECONDS = 120  # of playing for the lateness
+BAR = 2.0  # seconds of 4/4 at 120 bpm
+TICK_SECONDS = 0.5 / TICKS
+JITTER = 0.005
+RELEASE_MS, GUARD_RELEASE_MS = 50.0, 1000.0  # p99 after a kill
+LATE_MS = (1.0, 10.0)  # p50, p99 from due to sent
+DRIFT_MS = 1.0
+AHEAD = 0.5  # bars, in 99 % of bars
+GROWTH_MB, DESCRIPTORS = 20.0, 5
+
+Part = Callable[[float, Path], bool]
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def long_notes() -> Score:
+    notes = tuple(Note(480 * beat, 48 + beat % 24, 480 * 8, 90) for beat in range(400))
+    return Score(tracks=(Track(notes=notes),), length=480 * 400)
+
+
+# --- Kills --------------------------------------------------------------------------------------------
+
+
+def kills(share: float, folder: Path) -> bool:
+    count = max(1, round(KILLS * share))
+    rng = random.Random(1)
+    fine = True
+    listener = Listener()
+    with Live(LiveSettings(api="jack", bpm=200, outputs=("listener",)), None, folder) as live:
+        wait_for(lambda: live.state()["ports"]["connected"])
+        for process, bar in (("player", RELEASE_MS), ("guard", GUARD_RELEASE_MS)):
+            took = []
+            for _ in range(count):
+                live.play(long_notes())
+                wait_for(lambda: listener.sounding > 1)
+                time.sleep(rng.uniform(0, 0.2))
+                before = live.state()["processes"][process]
+                killed = time.perf_counter()
+                os.kill(before, signal.SIGKILL)
+                live.stop()  # else the next player goes on where this one was
+                wait_for(lambda: not listener.sounding)
+                took.append(1000 * (listener.silent_at - killed))
+                wait_for(lambda b=before, p=process: live.state()["processes"][p] != b)  # type: ignore[misc]
+                wait_for(lambda: live.state()["ports"]["connected"])
+            fine &= report_kills(process, took, bar)
+    took = []
+    for _ in range(max(1, count // 4)):
+        program = start_program(folder)
+        listener.connect()
+        assert program.stdin is not None
+        program.stdin.write("\n")
+        program.stdin.flush()
+        wait_for(lambda: listener.sounding > 1)
+        killed = time.perf_counter()
+        program.kill()
+        program.wait()
+        wait_for(lambda: not listener.sounding)
+        took.append(1000 * (listener.silent_at - killed))
+        wait_for(lambda: not listed("Descant Out"))
+    listener.close()
+    return report_kills("program", took, RELEASE_MS) and fine
+
+
+def report_kills(process: str, took: Sequence[float], bar: float) -> bool:
+    p99 = percentile(took, 0.99)
+    print(
+        f"kills: {process} {len(took)} times, none left sounding; released after {statistics.median(took):.1f} ms, "
+        f"p99 {p99:.1f} (bar: {bar:.0f})"
+    )
+    return p99 <= bar
+
+
+# --- Lateness -----------------------------------------------------------------------------------------
+
+WRITER = """
+from assistant.pipeline import Options, continue_request, load_generator, propose
+from models.midi_file import read_midi
+import sys
+generator = load_generator()
+score = read_midi(sys.argv[1]).score
+print("up", flush=True)
+while True:
+    propose(continue_request(score, 8, Options(candidates=4)), generator)
+"""
+
+
+def lateness(share: float, folder: Path) -> bool:
+    seconds = max(5.0, SECONDS * share)
+    root = Path(__file__).resolve().parents[1]
+    piece = root / "assistant" / "demo" / "aloha-oe.mid"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(piece)], cwd=root, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert writer.stdout is not None and writer.stdout.readline() == "up\n"
+        beats = round(seconds * 2)
+        notes = tuple(Note(60 * step, 40 + step % 40, 50, 90) for step in range(8 * beats))
+        with Live(LiveSettings(api="jack", bpm=120), None, folder) as live:
+            live.figures(reset=True)
+            live.play(Score(tracks=(Track(notes=notes),), length=480 * beats))
+            time.sleep(seconds)
+            figures = live.figures()
+    finally:
+        writer.kill()
+        writer.wait()
+    p50, p99, most = figures["ms"]
+    print(
+        f"lateness: {figures['sent']:,} messages, from due to sent p50 {p50:.3f} ms, p99 {p99:.3f}, "
+        f"most {most:.1f} (bars: {LATE_MS[0]:g}, {LATE_MS[1]:g})"
+    )
+    return p50 <= LATE_MS[0] and p99 <= LATE_MS[1]
+
+
+# --- Clock --------------------------------------------------------------------------------------------
+
+
+def clock(share: float, _: Path) -> bool:
+    rng, follower, errors = random.Random(2), Follower(), []
+    follower.start()
+    for number in range(round(3600 / TICK_SECONDS * share)):
+        follower.tick(100 + number * TICK_SECONDS + rng.uniform(-JITTER, JITTER))
+        errors.append(1000 * (follower.line.time_of(number / TICKS) - 100 - number * TICK_SECONDS))
+    minute = round(60 / TICK_SECONDS)
+    drift = abs(statistics.fmean(errors[-minute:]))
+    settled = [abs(error) for error in errors[10 * TICKS :]]
+    print(
+        f"clock: {len(errors):,} ticks with 5 ms of jitter; drift in the last minute {drift:.3f} ms "
+        f"(bar: {DRIFT_MS:g}), off p50 {percentile(settled, 0.5):.2f} ms, p99 {percentile(settled, 0.99):.2f}, "
+        f"most {max(settled):.2f}"
+    )
+    return drift <= DRIFT_MS
+
+
+# --- Ahead --------------------------------------------------------------------------------------------
+
+
+def someone_playing(bars: int) -> Iterator[Played]:
+    """Chords and a line of eighth notes in 4/4 at 120 bpm."""
+    for eighth in range(8 * bars):
+        beat = eighth / 2
+        pitches = [72 + (0, 2, 4, 5, 7, 5, 4, 2)[eighth % 8]]
+        if eighth % 8 == 0:
+            root = (48, 45, 53, 55)[eighth // 8 % 4]
+            pitches += [root, root + 7, root + 12]
+        for pitch in pitches:
+            yield Played(beat / 2, beat, 1, bytes([0x90, pitch, 80]))
+        for pitch in pitches:
+            yield Played(beat / 2 + 0.2, beat + 0.4, 1, bytes([0x80, pitch, 64]))
+
+
+def ahead(share: float, _: Path) -> bool:
+    bars = max(8, round(BARS * share))
+    generator, capture = load_generator(), Capture()
+    for item in someone_playing(bars):
+        capture.add(item)
+    parts = new_parts([parse_instrument("bass"), parse_instrument("drums")])
+    written: dict[int, Score] = {}
+    early, walls = [], []
+    for target in range(2, bars):
+        began, began_here = time.perf_counter(), time.process_time()
+        captured = capture.in_run(1, (4, 4), 120.0, 8, 4.0 * (target - 1))
+        assert captured is not None
+        request = accompanying_bar(captured, parts, written, target, Options(candidates=1))
+        assert request is not None
+        (candidate,) = propose(request, generator)
+        written[target] = candidate.only_new()
+        early.append(1 - (time.process_time() - began_here) / BAR)
+        walls.append(1 - (time.perf_counter() - began) / BAR)
+    p1 = percentile(early, 0.01)
+    print(
+        f"ahead: bass and drums, {len(early)} bars at 120 bpm; ready ahead of the bar line by {p1:.2f} bars "
+        f"in 99 % (bar: {AHEAD:g}), median {statistics.median(early):.2f}; "
+        f"by the wall clock {percentile(walls, 0.01):.2f}, median {statistics.median(walls):.2f}"
+    )
+    return p1 >= AHEAD
+
+
+# --- Soak ---------------------------------------------------------------------------------------------
+
+
+def soak(share: float, folder: Path) -> bool:
+    """Clock in, notes in and out, stops, locates and players that die, all in virtual time."""
+    rng = random.Random(3)
+    sounding: set[tuple[int, int]] = set()
+    counts = {"on": 0, "off": 0, "twice": 0}
+
+    def port(data: bytes) -> None:
+        kind, key = data[0] & 0xF0, (data[0] & 15, data[1])
+        if kind == 0x90:
+            counts["on"] += 1
+            counts["twice"] += key in sounding
+            sounding.add(key)
+        elif kind == 0x80 and key in sounding:
+            counts["off"] += 1
+            sounding.remove(key)
+
+    ledger = Ledger(folder / "soak-notes")
+    outlet, capture = Outlet(ledger, port), Capture()
+    now = 1000.0
+
+    def new_player() -> Player:
+        player = Player(
+            lambda due, data: outlet.send(data),
+            lambda event: None,
+            lambda at, beat, run, data: capture.add(Played(at, beat, run, data)),
+        )
+        command = {"sync": "auto", "meter": [4, 4], "offset_ms": 0.0, "count_in": 0, "bpm": 120.0}
+        player.obey({"do": "settings", "song_position": "sixteenths", **command}, now)
+        player.receive(now, 0, b"\xfa", now)
+        return player
+
+    bars = round(HOURS * 3600 / BAR * share)
+    a_bar = math.ceil(NOTES / (HOURS * 3600 / BAR))
+    player, bar, first_hour, descriptors = new_player(), 0, 0.0, 0
+    for done in range(bars):
+        at = 4.0 * (bar + 1)
+        rows = [
+            [rng.randrange(64) / 16, rng.choice([0.1, 0.25, 1, 3]), rng.randrange(4), rng.randrange(30, 90), 90, 64]
+            for _ in range(a_bar)
+        ]
+        player.obey({"do": "play", "keep": True, "from": at, "at": at, "notes": rows, "events": []}, now)
+        for tick in range(4 * TICKS):
+            now += TICK_SECONDS
+            player.receive(now + rng.uniform(0, JITTER), 0, b"\xf8", now + JITTER)
+            if tick % 12 == 0:
+                pitch = rng.randrange(40, 80)
+                player.receive(now, 0, bytes([0x90, pitch, 80]), now)
+                player.receive(now, 0, bytes([0x80, pitch, 64]), now)
+            player.run(now + JITTER)
+        bar += 1
+        chance = rng.random()
+        if chance < 0.01:
+            bar = rng.randrange(100)
+            player.receive(now, 0, b"\xfc", now)
+            player.run(now)
+            player.receive(now, 0, bytes([0xF2, bar * 16 & 127, bar * 16 >> 7]), now)
+            player.receive(now, 0, b"\xfb", now)
+        elif chance < 0.015:
+            outlet.release()
+            player, bar = new_player(), 0
+        if done == bars // HOURS:
+            first_hour, descriptors = memory_mb(), open_files()
+    outlet.release()
+    ledger.close()
+    growth, files = memory_mb() - first_hour, open_files() - descriptors
+    print(
+        f"soak: {bars * BAR / 3600:.2f} hours, {counts['on']:,} notes; {len(sounding)} left sounding, "
+        f"{counts['on'] - counts['off']} without an end, {counts['twice']} begun twice; "
+        f"memory {growth:+.1f} MB after the first eighth (bar: {GROWTH_MB:g}), "
+        f"descriptors {files:+d} (bar: {DESCRIPTORS})"
+    )
+    ended = not sounding and counts["on"] == counts["off"] and not counts["twice"]
+    return ended and growth <= GROWTH_MB and abs(files) <= DESCRIPTORS
+
+
+def memory_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+# --- Ardour -------------------------------------------------------------------------------------------
+
+
+def ardour(_: float, folder: Path) -> bool:
+    from ardour_session import TOLERANCE, converse
+
+    fine = True
+    for bpm, meter in ((97.0, (4, 4)), (140.0, (7, 8))):
+        place = folder / f"ardour-{bpm:g}"
+        place.mkdir()
+        said = converse(place, bpm, meter, load_generator(), SERVER[0])
+        pitches = [pitch for _, pitch in said.asked]
+        for name, take in (("answer", said.first), ("after locating", said.again)):
+            errors = [1000 * abs(error) for error in take.errors]
+            right = take.pitches == pitches and not take.hanging
+            print(
+                f"ardour: {bpm:g} bpm {meter[0]}/{meter[1]}, {name}: {len(errors)} notes, pitches "
+                f"{'as proposed' if take.pitches == pitches else 'WRONG'}, {take.hanging} hanging, "
+                f"off the grid p50 {percentile(errors, 0.5):.1f} ms, most {max(errors):.1f} "
+                f"(bar: {1000 * TOLERANCE:.0f}; offset {said.offset_ms:+.1f}; JACK lost time {take.xruns} times)"
+            )
+            fine &= right and max(errors) <= 1000 * TOLERANCE
+    return fine
+
+
+# --- All of it ----------------------------------------------------------------------------------------
+
+PARTS: dict[str, Part] = {
+    "kills": kills,
+    "lateness": lateness,
+    "clock": clock,
+    "ahead": ahead,
+    "soak": soak,
+    "ardour": ardour,
+}
+SERVER: list[Jack] = []
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the parts asked for; 0 when every one met its bars."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between them")
+    parser.add_argument("--share", type=float, default=1.0, help="of the full counts (default: 1)")
+    arguments = parser.parse_args(argv)
+    failed = []
+    scheduling = "real time" if realtime()[0] == "--realtime" else "ordinary"
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, scheduling: {scheduling}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="descant-soak-") as name:
+        folder = Path(name)
+        with jack_server(f"descant-soak-{os.getpid()}", folder) as server:
+            SERVER[:] = [server]
+            for part in arguments.only.split(","):
+                print(f"--- {part}, load {os.getloadavg()[0]:.1f}", flush=True)
+                if not PARTS[part](arguments.share, folder):
+                    failed.append(part)
+    print("every bar is met" if not failed else f"NOT MET: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The real Ardour as a bench: its session without its screen, on a JACK server of the tests' own.
+
+One program serves all tests, since it takes seconds to start; every test gets a song of its own in it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from integrations import ardour
+from integrations.memory import Song
+from scripts.midi_rig import SERVER_VARIABLE, jack_server
+from tests.integrations.benches import HERE, Double, Notes, RemoteBench, layout, rows, until
+
+ANSWER = "\1"
+
+
+class Program(Double):
+    """ardour7-lua with our driver in it; Ardour prints lines of its own between the answers."""
+
+    def _read(self) -> str:
+        assert self.process.stdout
+        while line := self.process.stdout.readline():
+            if ANSWER in line:
+                return line.partition(ANSWER)[2]
+        return ""
+
+
+@contextmanager
+def program(scripts: Path, folder: Path) -> Iterator[Program]:
+    """Ardour with one region recorded, which all songs are made of."""
+    before = os.environ.get(SERVER_VARIABLE)
+    with jack_server(f"descant-daw-{os.getpid()}", folder):
+        driver, session = HERE / "doubles" / "ardour.lua", folder / "session"
+        environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
+        made = Program.start("ardour7-lua", str(driver), str(scripts), str(session), environment=environment)
+        try:
+            _record(made)
+            yield made
+        finally:
+            made.end()
+    if before is None:
+        del os.environ[SERVER_VARIABLE]
+    else:
+        os.environ[SERVER_VARIABLE] = before
+
+
+def _record(made: Program) -> None:
+    import rtmidi
+
+    made("arm")
+    keyboard = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name="keyboard")
+    until(lambda: [name for name in keyboard.get_ports() if "Recorder/midi_in" in name])
+    names = keyboard.get_ports()
+    keyboard.open_port(next(at for at, name in enumerate(names) if "Recorder/midi_in" in name))
+    for message in ([0x90, 60, 80], [0x80, 60, 64]) * 3:
+        keyboard.send_message(message)
+        time.sleep(0.15)
+    made("stop")
+    keyboard.close_port()
+    keyboard.delete()
+
+
+class ArdourBench(RemoteBench):
+    name = "ardour"
+    whole_clips = True
+    many_tracks = 24  # every track is ports of a real MIDI server here
+    running: Program
+
+    def load(self, song: Song, lanes: tuple[int, ...], start: int, end: int) -> None:
+        self.serve()
+        self.lanes = [lane.name for lane in song.lanes]
+        self.running("load", folder=str(self.folder / "home" / "daw"), **layout(song, lanes, start, end))
+        self.go()
+
+    def turn(self) -> None:
+        self.running("step")
+
+    def state(self) -> dict[str, Any]:
+        return self.running("state")
+
+    def edit(self, lane: int) -> None:
+        self.running("edit", name=self.lanes[lane])
+
+    def _notes(self, ours: bool) -> Iterator[tuple[str, str, Notes]]:
+        for track in self.state()["tracks"]:
+            for region in track["regions"]:
+                if region["name"].startswith("Descant") is ours:
+                    yield track["name"], region["name"], rows(region["notes"])
+
+    def own(self) -> dict[str, Notes]:
+        found: dict[str, Notes] = {}
+        for name, _, notes in self._notes(ours=False):
+            found.setdefault(name, []).extend(notes)
+        return {name: sorted(notes) for name, notes in found.items()}
+
+    def candidates(self) -> list[dict[str, Notes]]:
+        found: dict[str, dict[str, Notes]] = {}
+        for name, label, notes in self._notes(ours=True):
+            found.setdefault(label, {})[name] = notes
+        return [found[label] for label in sorted(found)]
+
+    def kept(self) -> dict[str, Notes]:
+        found: dict[str, Notes] = {}
+        for track in self.state()["tracks"]:
+            for region in track["regions"]:
+                if not region["muted"]:
+                    found.setdefault(track["name"], []).extend(rows(region["notes"]))
+        return found
+
+    def shown(self) -> int:
+        return int(self.state()["shown"])
+
+    def press(self, action: str, **options: Any) -> None:
+        self.running("press", action=action, options=options)
+
+    def said(self) -> list[str]:
+        said: list[str] = self.state()["said"]
+        return said
+
+    def close_daw(self) -> None:
+        self.running("quit")
+
+    def close(self) -> None:
+        self.stop_turns()
+        self.running("quit")
+        self.bridges.close()
+
+
+def script_folder() -> Path:
+    """Our files as they are installed, in a folder of their own."""
+    from assistant.daws import plan_install
+    from integrations.scripts import FOLDER, Connection
+
+    place = Path(tempfile.mkdtemp(prefix="descant-ardour-"))
+    for path, content in plan_install(ardour.SCRIPT, place, Connection(place, 0, "")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return place / FOLDER
