@@ -517,7 +517,7 @@ def add_common(parser: CommandParser) -> None:
         "--temperature",
         type=decimal("--temperature", 0.0, MOST_TEMPERATURE),
         metavar="T",
-        help="below 1 is safer, above 1 more daring; 0 to 2 (default: as the model was learned, 1)",
+        help="below 1 is safer, above 1 more daring; 0 to 2 (default: 0.95)",
     )
     chance.add_argument(
         "--top-p",

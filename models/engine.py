@@ -70,7 +70,7 @@ LANES = 4
 class Sampling(NamedTuple):
     """How fields are drawn: `temperature` 1 as learned, lower is safer; `top_p` the share of probability kept."""
 
-    temperature: float = 1.0
+    temperature: float = 0.95
     top_p: float = 0.95
 
 
@@ -293,11 +293,7 @@ class Engine:
         self._distance, self._interval = raw["fields.distance"], raw["fields.interval"]
         self._loudness = raw["fields.loudness"]
         gates = ["position_gates", "pitch_gates", *(f"rest_gates.{i}" for i in range(3))]
-        nothing = np.zeros((LEVELS, c.field_width), np.float32), np.zeros(LEVELS, np.float32)  # TEMPORARY
-        self._profile_gates = (
-            raw.get("fields.profile_gates.weight", nothing[0]),
-            raw.get("fields.profile_gates.bias", nothing[1]),
-        )
+        self._profile_gates = raw["fields.profile_gates.weight"], raw["fields.profile_gates.bias"]
         self._gates = [(raw[f"fields.{name}.weight"], raw[f"fields.{name}.bias"]) for name in gates]
         if c.memory_rows:
             self._read = [matrix(f"fields.memory.read.{i}") for i in range(len(FIELDS))]

@@ -26,7 +26,7 @@ from models.tokens import MAX_TRACKS, OFFSET, TRACK_TARGET, Header, Steps, build
 
 WINDOW = 640  # steps the network has seen at once in training
 MOST_BARS = 16  # of the region in one stretch
-ANCHORED = 0.35  # how firmly pitches are held to those around the region
+ANCHORED = 0.2  # how firmly pitches are held to those around the region
 UNHEARD, ENOUGH_NOTES = 0.5, 24
 MOST_RECALLED = 9  # bars of what a long piece has said before
 RECALLED_SHARE = 0.35  # of the window's room that they may take

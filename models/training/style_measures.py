@@ -107,7 +107,7 @@ def described(piece: Piece) -> Floats:
     """One piece as a point: square roots of its histograms' shares, one after the other (rare chords apart)."""
     parts = []
     for name, counts in histograms([piece]).items():
-        folded: Floats = np.bincount(np.arange(len(counts)) % 64, counts) if name == "chord" else counts
+        folded = counts.reshape(-1, 64).sum(axis=0) if name == "chord" else counts
         parts.append(np.sqrt(folded / max(1.0, folded.sum())))
     return np.concatenate(parts)
 
