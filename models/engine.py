@@ -243,6 +243,8 @@ class Engine:
             values, scale = field["values"].copy(), field["scale"].copy()
             for adapter, strength in styles:
                 inside = (adapter.rows >= first) & (adapter.rows < first + len(values))
+                if not inside.any():
+                    continue
                 rows = adapter.rows[inside] - first
                 change = np.float32(strength) * adapter.values[inside]
                 whole = values[rows] * scale[rows].astype(np.float32)[:, None] + change

@@ -43,7 +43,7 @@ from models.training.style_measures import FEATURES, distance, divergence, histo
 from tests.builders import random_model, random_piece, random_task, simple_score
 
 seeds = st.integers(0, 2**32 - 1)
-CONFIG = StyleConfig(rank=2, rows=1, total=8, validate_every=2)
+CONFIG = StyleConfig(rank=2, rate=2e-3, memory_rate=0.05, rows=1, total=8, validate_every=2)
 torch.set_num_threads(1)
 
 
@@ -159,8 +159,9 @@ def test_a_fingerprint_is_deaf_to_the_key_and_nothing_else(seed: int, semitones:
 
 
 def test_more_music_bears_more_freedom() -> None:
-    ranks = [for_notes(notes).rank for notes in (1_000, 10_000, 200_000)]
-    assert ranks == sorted(ranks) and len(set(ranks)) == 3
+    configs = [for_notes(notes) for notes in (1_000, 10_000, 200_000)]
+    for values in ([config.rank for config in configs], [config.total for config in configs]):
+        assert values == sorted(values) and len(set(values)) == 3
 
 
 # --- Training -----------------------------------------------------------------------------------------
