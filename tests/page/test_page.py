@@ -220,7 +220,8 @@ def test_what_cannot_be_is_one_sentence_with_a_hint(open_page: Opener, tmp_path:
     page.set_input_files("#file", tmp_path / "letter.mid")
     expect(page.locator(".notice.bad")).to_contain_text("byte")
     page.get_by_role("button", name="Close").click()
-    assert state(page) == before and page.locator(".notice").count() == 0
+    expect(page.locator(".notice")).to_have_count(0)
+    assert state(page) == before
 
 
 def test_the_first_minute_and_a_server_that_goes_and_comes(

@@ -1,4 +1,4 @@
-"""A double of Ableton Live's Python API for tests, modelled on the Live Object Model, not checked call by call against it.
+"""A double of Ableton Live's Python API for tests, modelled on the Live Object Model from memory.
 
 It covers exactly the names below; any other is an AttributeError. It holds the rules that Live holds:
   * everything is read and written on the main thread, else a RuntimeError;
