@@ -91,7 +91,9 @@ def _weights() -> Iterator[Step]:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
+    from models.architecture import MEMORY_FILES, MODEL_FILE
+
+    return [path for name in (MODEL_FILE, *MEMORY_FILES) if (path := folder / name).exists()]
 
 
 def _ports() -> Iterator[Step]:

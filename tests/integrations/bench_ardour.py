@@ -128,8 +128,10 @@ class ArdourBench(RemoteBench):
         self.running("quit")
 
     def close(self) -> None:
-        self.stop_turns()
-        self.running("quit")
+        if self.running.process.poll() is None:
+            if hasattr(self, "stopping"):
+                self.stop_turns()
+            self.running("quit")
         self.bridges.close()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,25 @@ BAR = 4 * TICKS
 
 
 @pytest.fixture(scope="module")
-def ardour_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    with program(script_folder(), tmp_path_factory.mktemp("ardour")) as running:
-        yield running
+def ardour_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Program]]:
+    """The program that serves all tests; a new one where the last has died."""
+    scripts = script_folder()
+    with ExitStack() as stack:
+        running: list[Program] = []
+
+        def alive() -> Program:
+            if not running or running[-1].process.poll() is not None:
+                stack.close()
+                running.append(stack.enter_context(program(scripts, tmp_path_factory.mktemp("ardour"))))
+            return running[-1]
+
+        yield alive
 
 
 @pytest.fixture(params=[*BENCHES, ArdourBench], ids=lambda kind: kind.name)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     if request.param is ArdourBench:
-        ArdourBench.running = request.getfixturevalue("ardour_program")
+        ArdourBench.running = request.getfixturevalue("ardour_program")()
     with bench_of(request.param, tmp_path) as bench:
         yield bench
 
