@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.tokens import FIELDS, VOCABULARY
+from models.tokens import FIELDS, TEXT_WIDTH, VOCABULARY
 
 TIME_PERIODS_PER_OCTAVE = 3
 SHORTEST_TIME_PERIOD = 3.0  # grid ticks: a 32nd note
@@ -33,7 +33,7 @@ class ModelConfig:
     field_hidden: int = 384
     field_layers: int = 1
     vocabulary: int = VOCABULARY
-    text_width: int = 0  # width of a sentence vector; 0 means the network takes no text
+    text_width: int = TEXT_WIDTH  # of a sentence vector; 0 means the network takes no text
     memory_rows: int = 0  # rows each kind of figure has in the memory, a power of two; 0 for no memory
     memory_width: int = 16
 

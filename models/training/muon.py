@@ -17,7 +17,8 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, as publis
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices, approximately: [n, rows, columns], by Newton-Schulz iteration."""
+    """The nearest semi-orthogonal matrices, approximately: [n, rows, columns], by Newton-Schulz iteration. Bfloat16
+    is precise enough for it."""
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -31,8 +32,16 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum, then orthogonalised updates scaled to the size an AdamW update has; decoupled weight decay."""
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.1, momentum: float = 0.95):
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        bfloat16: bool = False,
+    ):
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self._dtype = torch.bfloat16 if bfloat16 else torch.float32
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -44,7 +53,7 @@ class Muon(torch.optim.Optimizer):
             for shape, parameters in by_shape.items():
                 updates = torch.stack([self._momentum(p, group) for p in parameters])
                 scale = 0.2 * max(shape) ** 0.5 * group["lr"]
-                for parameter, update in zip(parameters, orthogonalise(updates), strict=True):
+                for parameter, update in zip(parameters, orthogonalise(updates.to(self._dtype)), strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
 
     def _momentum(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:

@@ -16,6 +16,7 @@ from models.piece import DRUMS, MAX_BAR, NO_CHORD, UNKNOWN_CHORD, VELOCITY_BINS,
 from models.tokens import (
     FIELDS,
     MAX_TRACKS,
+    NO_TEXT,
     WIDTH,
     Header,
     Steps,
@@ -24,7 +25,7 @@ from models.tokens import (
     describe,
     step_counts,
 )
-from models.training.shards import Item
+from models.training.shards import TEXT_STEP, Item
 
 # How often a set is visited relative to its size in notes. Half of all notes are Polish scores: capped;
 # small sets of what musicians ask for most (band music, played drums, pop) are raised.
@@ -44,7 +45,8 @@ TASKS = {"continue": 0.4, "accompany": 0.2, "fill": 0.2, "scatter": 0.1, "all": 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows of packed windows. facts: [n, L, WIDTH]; time: [n, L]; window: [n, L] number of the window within
-    its row, -1 for padding; targets: [n, L, 5]; chord, in_region: [n, L]."""
+    its row, -1 for padding; targets: [n, L, 5]; chord, in_region: [n, L]; text: [k, TEXT_WIDTH] the sentence
+    vectors of the rows and steps text_at: [k, 2]."""
 
     facts: NDArray[np.int32]
     time: NDArray[np.int32]
@@ -54,6 +56,8 @@ class Batch:
     in_region: NDArray[np.bool_]
     hints: NDArray[np.int32]
     onsets: NDArray[np.bool_]
+    text: NDArray[np.float32]
+    text_at: NDArray[np.int64]
 
 
 def usable(piece: Piece) -> bool:
@@ -156,6 +160,7 @@ class Corpus:
             header=describe(piece) if rng.random() < 0.5 else Header(),
             attributes=random_attributes(rng, piece),
             ends_known=bool(rng.random() < 0.5),
+            text=random_text(rng, item),
         )
         return steps if len(steps) <= budget else cut(steps, budget)
 
@@ -170,7 +175,16 @@ def cut(steps: Steps, length: int) -> Steps:
         steps.in_region[:length],
         steps.hints[:length],
         steps.onsets[:length],
+        steps.text,
     )
+
+
+def random_text(rng: np.random.Generator, item: Item) -> NDArray[np.float32]:
+    """The sentence vector of one of a piece's captions, or none: [0 or 1, TEXT_WIDTH]."""
+    if not len(item.texts) or rng.random() < 0.4:
+        return NO_TEXT
+    chosen = item.texts[int(rng.integers(len(item.texts)))]
+    return (chosen.astype(np.float32) * np.float32(TEXT_STEP))[None]
 
 
 def random_attributes(rng: np.random.Generator, piece: Piece) -> NDArray[np.int32] | None:
@@ -216,7 +230,10 @@ def pack(rows: list[list[Steps]], length: int) -> Batch:
         in_region=np.zeros((count, length), bool),
         hints=np.full((count, length, HINTS), NONE, np.int32),
         onsets=np.zeros((count, length, ONSETS, MAX_BAR), bool),
+        text=np.concatenate([NO_TEXT, *(steps.text for windows in rows for steps in windows)]),
+        text_at=np.zeros((sum(len(steps.text) for windows in rows for steps in windows), 2), np.int64),
     )
+    texts = 0
     for row, windows in enumerate(rows):
         at = 0
         for number, steps in enumerate(windows):
@@ -229,6 +246,8 @@ def pack(rows: list[list[Steps]], length: int) -> Batch:
             batch.in_region[row, here] = steps.in_region
             batch.hints[row, here] = steps.hints
             batch.onsets[row, here] = steps.onsets
+            batch.text_at[texts : texts + len(steps.text)] = row, at
+            texts += len(steps.text)
             at += len(steps)
     return batch
 

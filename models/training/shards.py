@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,23 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from models.piece import Piece
+from models.tokens import TEXT_WIDTH
 
 PIECES_PER_SHARD = 1500
+TEXT_STEP = 1 / 400  # of a number of a sentence vector; they seldom lie beyond a quarter
+NO_TEXTS = np.zeros((0, TEXT_WIDTH), dtype=np.int8)
 _NOTE_TYPES = (np.uint16, np.uint8, np.uint8, np.uint8, np.uint8, np.uint8, np.int8)
 _BAR_TYPES = (np.uint8, np.uint8, np.uint16, np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One piece and what is known of it. `info` holds at least `set`, `split`, `work` and `path`."""
+    """One piece and what is known of it. `info` holds at least `set`, `split`, `work` and `path`; `texts` the
+    sentence vectors of captions, as many for every piece of a shard: [k, TEXT_WIDTH] in steps of TEXT_STEP."""
 
     piece: Piece
     info: dict[str, object]
+    texts: NDArray[np.int8] = field(default_factory=lambda: NO_TEXTS)
 
 
 def write_shards(items: Iterable[Item], folder: Path) -> int:
@@ -56,6 +61,7 @@ def _write_shard(items: list[Item], stem: Path) -> None:
             [[len(i.piece.programs), len(i.piece.bars), len(i.piece.notes), len(i.piece.chords)] for i in items],
             dtype=np.int32,
         ),
+        "texts": np.stack([item.texts for item in items]),
     }
     # One array a column: like lies beside like, which halves the compressed size.
     bars = np.concatenate([item.piece.bars for item in items])
@@ -78,6 +84,7 @@ def read_shards(folder: Path) -> Iterator[Item]:
             [columns[f"notes.{i}"].astype(np.int16) for i in range(len(_NOTE_TYPES))], axis=1
         )
         ends = np.concatenate([np.zeros((1, 4), np.int64), np.cumsum(columns["counts"], axis=0)])
+        texts = columns.get("texts", np.zeros((len(infos), *NO_TEXTS.shape), np.int8))
         for index, info in enumerate(infos):
             (t, b, n, c), (t2, b2, n2, c2) = ends[index], ends[index + 1]
             yield Item(
@@ -88,4 +95,5 @@ def read_shards(folder: Path) -> Iterator[Item]:
                     chords=columns["chords"][c:c2].astype(np.int32),
                 ),
                 info,
+                texts[index],
             )

@@ -21,7 +21,7 @@ from models.engine import LANES, Context, Engine, Sampling, _Lane, sample
 from models.errors import Cancelled, UserError
 from models.generators import Rows, TransformerGenerator
 from models.hints import END, HINTS, MEMORY, SAME
-from models.tokens import FIELDS, MAX_TRACKS, Steps, build_steps
+from models.tokens import FIELDS, MAX_TRACKS, TEXT_WIDTH, Steps, build_steps
 from models.training.checkpoint import export_weights, load_weights
 from models.transformer import MusicTransformer
 from tests.builders import random_model, random_piece, random_region, random_task, tiny_generator
@@ -48,7 +48,8 @@ def random_steps(seed: int, bars: int = 5) -> Steps:
     rng = np.random.default_rng(seed)
     piece = random_piece(rng, bars, 4, 10, lengths=(96, 84, 72))
     slots = rng.permutation(MAX_TRACKS)[:4].astype(np.int32)
-    return build_steps(piece, random_region(rng, piece), 0, bars, slots=slots, ends_known=True)
+    text = rng.normal(size=(1, TEXT_WIDTH)).astype(np.float32)
+    return build_steps(piece, random_region(rng, piece), 0, bars, slots=slots, ends_known=True, text=text)
 
 
 def cut(steps: Steps, first: int, stop: int) -> Steps:
@@ -57,8 +58,10 @@ def cut(steps: Steps, first: int, stop: int) -> Steps:
 
 
 def reference_states(model: MusicTransformer, steps: Steps) -> np.ndarray:
+    facts, time = torch.from_numpy(steps.facts).long()[None], torch.from_numpy(steps.time)[None]
+    text, first_step = torch.from_numpy(steps.text[:1]), torch.zeros(1, 2, dtype=torch.long)
     with torch.no_grad():
-        return model(torch.from_numpy(steps.facts).long()[None], torch.from_numpy(steps.time)[None])[0].numpy()
+        return model(facts, time, text=text, text_at=first_step)[0].numpy()
 
 
 def step_through(engine: Engine, context: Context, steps: Sequence[Steps]) -> list[np.ndarray]:
@@ -82,6 +85,13 @@ def test_states_are_the_references(pair: Pair, seed: int) -> None:
     for lane in range(LANES):
         found = np.stack([state[lane] for state in states])
         assert np.abs(found - wanted[known:]).max() < 1e-4
+
+
+def test_words_change_what_is_read(pair: Pair) -> None:
+    engine, _ = pair
+    steps = random_steps(4)
+    unsaid = engine.prefill(replace(steps, text=steps.text[:0]))
+    assert np.abs(engine.prefill(steps).values - unsaid.values).max() > 1e-3
 
 
 def test_lanes_do_not_mix(pair: Pair) -> None:

@@ -19,14 +19,14 @@ import torch
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from models.architecture import MEMORY_FILES, MODEL_FILE, SIZES, ModelConfig
 from models.midi_file import write_midi
 from models.piece import DRUMS, NO_CHORD, Piece, to_piece
 from models.score import KeySignature, Marker, Note, Score
 from models.theory import chord_track, with_chord_track
-from models.tokens import END, FIELD_SIZES, MAX_TRACKS, Steps, build_steps, step_counts
+from models.tokens import END, FIELD_SIZES, MAX_TRACKS, TEXT_WIDTH, Steps, build_steps, step_counts
 from models.training.checkpoint import export_weights, load_checkpoint, load_weights, save_checkpoint
 from models.training.loop import (
     TrainConfig,
@@ -284,7 +284,11 @@ def test_shards_give_back_what_was_written(tmp_path: Path, monkeypatch: pytest.M
     given_items = [*items(7), silence]
     assert write_shards(iter(given_items), tmp_path) == 8
     assert len(list(tmp_path.glob("*.zst"))) == 3
+    texts = np.arange(8 * 2 * TEXT_WIDTH, dtype=np.int64).reshape(8, 2, TEXT_WIDTH).astype(np.int8)
+    given_items = [replace(item, texts=texts[index]) for index, item in enumerate(given_items)]
+    assert write_shards(iter(given_items), tmp_path) == 8
     found = list(read_shards(tmp_path))
+    assert all((one.texts == other.texts).all() for one, other in zip(found, given_items, strict=True))
     assert [item.info for item in found] == [item.info for item in given_items]
     assert all(same_piece(one.piece, other.piece) for one, other in zip(found, given_items, strict=True))
 
@@ -373,8 +377,11 @@ def test_losses_count_fields_and_ends(tmp_path: Path) -> None:
 def test_packed_windows_cost_what_they_cost_alone() -> None:
     model = random_model(TINY)
     windows = [steps for _, steps in fixed_windows(items(3), 100, 1)]
+    words = np.random.default_rng(1).normal(size=(1, TEXT_WIDTH)).astype(np.float32)
+    windows = [replace(steps, text=words[: number != 1]) for number, steps in enumerate(windows)]
     together = pack([windows], sum(map(len, windows)) + 20)
     losses, counted, _ = batch_losses(model, to_device(together, CPU))
+    assert together.text_at.tolist() == [[0, 0], [0, len(windows[0]) + len(windows[1])]]
     alone = evaluate(model, windows, CPU)
     assert (losses * counted).sum(dim=0).detach().numpy() == pytest.approx(alone[:, :5].sum(axis=0), rel=1e-4)
 
@@ -546,6 +553,38 @@ def test_weights_that_ship_are_half_precision_and_the_memory_has_eight_bits(tmp_
             assert ((loaded[name] - parameter).abs() <= 0.55 * coarse).all()
         else:
             assert torch.equal(loaded[name], parameter.half().float())
+
+
+def test_a_run_can_learn_on_from_another_ones_end(tmp_path: Path) -> None:
+    wordless = replace(TINY, text_width=0)
+    first = train(MusicTransformer(wordless), Corpus(items()), CONFIG, tmp_path / "first", device=CPU)
+    torch.manual_seed(5)
+    fresh = MusicTransformer(TINY)
+    still = replace(CONFIG, total=0)
+    second = train(fresh, Corpus(items()), still, tmp_path / "second", device=CPU, start=tmp_path / "first")
+    known = dict(first.named_parameters())
+    assert all((p == known[name]).all() for name, p in second.named_parameters() if name in known)
+    assert not second.state_dict()["text.weight"].any()
+    pace = load_file(next((tmp_path / "first").glob("state-*/optimizer-2.safetensors")))["0.sum"]
+    later = train(
+        fresh, Corpus(items()), replace(CONFIG, total=1), tmp_path / "third", device=CPU, start=tmp_path / "first"
+    )
+    assert all(torch.isfinite(p).all() for p in later.parameters())
+    moved = load_file(next((tmp_path / "third").glob("state-*/optimizer-2.safetensors")))["0.sum"]
+    assert (moved >= pace).all() and (moved > pace).any() and pace.any()
+
+
+def test_half_precision_learns_nearly_the_same(tmp_path: Path) -> None:
+    losses = []
+    for bfloat16 in (False, True):
+        torch.manual_seed(2)
+        reported: list[dict[str, float]] = []
+        config = replace(CONFIG, total=20, dropout=0.0, bfloat16=bfloat16)
+        folder = tmp_path / str(bfloat16)
+        model = MusicTransformer(TINY)
+        train(model, Corpus(items()), config, folder, device=CPU, report=reported.append, report_every=20)
+        losses.append(reported[0]["loss"])
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 def test_the_average_is_a_model_of_its_own() -> None:
