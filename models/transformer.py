@@ -109,9 +109,10 @@ class Block(nn.Module):
 class Memory(nn.Module):
     """What is remembered of each figure that the next note would continue: `memory_rows` rows a kind."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, dropout: float) -> None:
         super().__init__()
         self.rows = config.memory_rows
+        self.dropout = dropout  # of whole kinds: a figure seen once must not be all that is listened to
         self.table = nn.Parameter(torch.zeros(len(KINDS) * config.memory_rows, config.memory_width))
         self.read = nn.ModuleList(
             nn.Linear((kinds.stop - kinds.start) * config.memory_width, config.field_width, bias=False)
@@ -123,14 +124,14 @@ class Memory(nn.Module):
     def forward(self, hints: Tensor) -> list[Tensor]:
         """hints: [n, HINTS] -> what to add to each field's input: [n, field_width] each."""
         rows = (hints[:, MEMORY[0].start : MEMORY[-1].stop] & (self.rows - 1)) + self.first
-        found = F.embedding(rows, self.table, sparse=True)
+        found = F.dropout1d(F.embedding(rows, self.table, sparse=True), self.dropout, self.training)
         return [read(found[:, kinds].flatten(1)) for read, kinds in zip(self.read, OF_FIELD, strict=True)]
 
 
 class FieldDecoder(nn.Module):
     """Writes a note's fields one after the other, each seeing those before it. Embeddings are tied to outputs."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, memory_dropout: float) -> None:
         super().__init__()
         width = config.field_width
         self.from_state = nn.Linear(config.width, width, bias=False)
@@ -146,7 +147,7 @@ class FieldDecoder(nn.Module):
         self.pitch_gates = nn.Linear(width, len(ECHOES) + 1)
         self.rest_gates = nn.ModuleList([nn.Linear(width, 1 + len(ECHOES)) for _ in range(3)])
         self.loudness = nn.Parameter(torch.zeros(2 * VELOCITY_BINS + 1, width))
-        self.memory = Memory(config) if config.memory_rows else None
+        self.memory = Memory(config, memory_dropout) if config.memory_rows else None
         self.profile_gates = nn.Linear(width, LEVELS)
 
     def forward(self, state: Tensor, targets: Tensor, chord: Tensor, hints: Tensor, onsets: Tensor) -> list[Tensor]:
@@ -216,7 +217,7 @@ def _echoes(gates: Tensor, values: Tensor, count: int) -> Tensor:
 
 
 class MusicTransformer(nn.Module):
-    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+    def __init__(self, config: ModelConfig, dropout: float = 0.0, memory_dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.width, padding_idx=0)
@@ -224,7 +225,7 @@ class MusicTransformer(nn.Module):
         self.text = nn.Linear(config.text_width, config.width, bias=False) if config.text_width else None
         self.blocks = nn.ModuleList([Block(config, dropout) for _ in range(config.layers)])
         self.final_norm = RMSNorm(config.width)
-        self.fields = FieldDecoder(config)
+        self.fields = FieldDecoder(config, memory_dropout)
         self.dropout = nn.Dropout(dropout)
         self.speeds: Tensor
         self.register_buffer("speeds", torch.from_numpy(rotation_speeds(config)), persistent=False)

@@ -55,6 +55,7 @@ def main() -> int:
     parser.add_argument("--weight-decay", type=float, default=DEFAULTS.weight_decay)
     parser.add_argument("--bfloat16", action="store_true", help="twice as fast on a processor that knows it")
     parser.add_argument("--dropout", type=float, default=DEFAULTS.dropout)
+    parser.add_argument("--memory-dropout", type=float, default=DEFAULTS.memory_dropout)
     parser.add_argument("--seed", type=int, default=DEFAULTS.seed)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop in good order after this long")
     parser.add_argument("--threads", type=int, default=1)
@@ -78,6 +79,7 @@ def main() -> int:
         memory_rate=args.memory_rate,
         weight_decay=args.weight_decay,
         dropout=args.dropout,
+        memory_dropout=args.memory_dropout,
         seed=args.seed,
         bfloat16=args.bfloat16,
     )
@@ -91,7 +93,7 @@ def main() -> int:
     shape = SIZES[args.size]
     if args.memory_rows is not None:
         shape = replace(shape, memory_rows=args.memory_rows)
-    model = MusicTransformer(shape, args.dropout)
+    model = MusicTransformer(shape, args.dropout, args.memory_dropout)
     items = list(read_shards(args.shards))
     if not items:
         print(f"No shards in {args.shards}; make them with scripts/prepare_data.py.", file=sys.stderr)

@@ -50,6 +50,7 @@ class TrainConfig:
     decay_share: float = 0.5
     ema: float = 0.998
     dropout: float = 0.0
+    memory_dropout: float = 0.0
     seed: int = 1
     save_every: int = 250
     bfloat16: bool = False  # matrix products in half the bits; always so on an accelerator
