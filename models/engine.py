@@ -1,12 +1,14 @@
 """The network's arithmetic for the running assistant: steps in, steps out, one processor thread, no torch.
 
-    prefill   the context in one pass                         -> Context, kept and shared by all candidates
+    prefill   a context, CHUNK steps at a time                -> Context, kept and shared by all candidates
     step      one more step of four candidates side by side   -> their states
     write     a note, field by field, under the masks of a Draft
 
+The products are ONNX Runtime's (models/graphs.py); matrices are held in eight bits, one thread does it all.
 Candidates advance in lockstep in groups of LANES, idle lanes included: the matrices are read once for all
 four, and because the products always have the same shape, a candidate comes out bit for bit the same
-whether it was asked for alone or among others.
+whether it was asked for alone or among others. A context is always read in the same chunks, so that it comes out
+the same whether or not its beginning was known from an earlier request.
 """
 
 from __future__ import annotations
@@ -14,46 +16,31 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from models import graphs
 from models.adapters import Adapter, merged
-from models.architecture import MEMORY_FILES, MODEL_FILE, NORM_EPSILON, RECENT, ModelConfig, rotation_speeds
+from models.architecture import MEMORY_FILES, MODEL_FILE, RECENT, ModelConfig, rotation_speeds
 from models.constraints import Draft
 from models.errors import Cancelled, UserError
-from models.hints import (
-    AFTER,
-    DURATION,
-    ECHOES,
-    HINTS,
-    LEVELS,
-    MEMORY,
-    MICRO,
-    NEXT,
-    NONE,
-    ONSETS,
-    PROFILE,
-    REFERENCE,
-    SAME,
-    SOUNDING,
-    VELOCITY,
-    Cells,
-    Notes,
-    Outlook,
-    cell_order,
-    note_table,
-)  # fmt: skip
-from models.piece import MAX_BAR, MICRO_LIMIT, VELOCITY_BINS
+from models.graphs import STAGES
+from models.hints import Notes
+from models.lookout import Lookout
+from models.piece import MICRO_LIMIT
 from models.tokens import (
     END,
+    FIELD_SIZES,
     FIELDS,
+    NO_TEXT,
     NOTE_TARGET,
     OFFSET,
     TRACK_TARGET,
@@ -62,16 +49,30 @@ from models.tokens import (
     Steps,
 )  # fmt: skip
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 LANES = 4
+CHUNK = 64  # steps of a context that are read at once
+KEPT_CONTEXTS = 8
+BELOW_ONE = 1 - 2**-20  # no random number may round to 1
+ROOM = 320  # steps that lanes have room for at first
 
 
 class Sampling(NamedTuple):
-    """How fields are drawn: `temperature` 1 as learned, lower is safer; `top_p` the share of probability kept."""
+    """How fields are drawn: `temperature` 1 as learned, lower is safer; `top_p` the share of probability kept;
+    `guidance` how firmly words are followed, 1 as learned (classifier-free guidance, Ho and Salimans, 2022)."""
 
     temperature: float = 0.95
     top_p: float = 0.95
+    guidance: float = 1.0
+
+    def numbers(self) -> dict[str, Floats]:
+        """As the graphs take them; without any temperature the best wins."""
+        sharpness, top_p = 1 / max(self.temperature, 1e-6), max(self.top_p, 1e-9)
+        return {"sharpness": np.array([sharpness], np.float32), "top_p": np.array([top_p], np.float32)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +89,74 @@ class Context:
         return self.keys.shape[2]
 
 
-class _Lane:
-    """One candidate's keys and values in buffers with room to grow, and the embeddings of its last steps."""
+class _Bound:
+    """A graph that reads from and writes to arrays where they lie."""
 
-    def __init__(self, context: Context, room: int = 256) -> None:
-        self.length = context.length
-        self.recent = context.recent.copy()
-        self.keys = self._widen(context.keys, self.length + room)
-        self.values = self._widen(context.values, self.length + room)
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._arrays: dict[str, NDArray[Any]] = {}
 
-    @staticmethod
-    def _widen(array: Floats, capacity: int) -> Floats:
-        wide = np.zeros((*array.shape[:2], capacity, array.shape[3]), dtype=np.float32)
-        wide[:, :, : array.shape[2]] = array
-        return wide
+    def give(self, **arrays: NDArray[Any]) -> None:
+        for name, array in arrays.items():
+            self._arrays[name] = array
+            self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
-    def grow(self) -> None:
-        """Make room for one more step."""
-        if self.length == self.keys.shape[2]:
-            self.keys = self._widen(self.keys, 2 * self.length)
-            self.values = self._widen(self.values, 2 * self.length)
-        self.length += 1
+    def take(self, **arrays: NDArray[Any]) -> None:
+        for name, array in arrays.items():
+            self._arrays[name + " out"] = array
+            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+    def bind_kept(self, kept: Floats) -> None:
+        """Keys and values [2, layers, batch, kv_heads, room, head_size], which are written to in place."""
+        for i, (keys, values) in enumerate(zip(*kept, strict=True)):
+            self.give(**{f"keys.{i}": keys, f"values.{i}": values})
+            self.take(**{f"keys_out.{i}": keys, f"values_out.{i}": values})
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+
+class Lanes:
+    """LANES candidates' keys and values, and the embeddings of their last steps, in arrays with room to grow."""
+
+    def __init__(self, engine: Engine, contexts: Sequence[Context], room: int = ROOM) -> None:
+        """Lanes that have no context are idle: what goes on in them costs little and means nothing."""
+        c = engine.config
+        self._bound = _Bound(engine.sessions[0])
+        self.lengths = np.zeros(LANES, dtype=np.int32)
+        self.lengths[: len(contexts)] = [context.length for context in contexts]
+        self.idle = np.arange(LANES) >= len(contexts)
+        self.recent = np.zeros((LANES, RECENT, c.width), dtype=np.float32)
+        shape = (2, c.layers, LANES, c.kv_heads, int(self.lengths.max()) + room, c.head_size)
+        self._kept = np.zeros(shape, dtype=np.float32)
+        for i, context in enumerate(contexts):
+            self.recent[i] = context.recent
+            self._kept[0, :, i, :, : context.length] = context.keys
+            self._kept[1, :, i, :, : context.length] = context.values
+        self.x = np.zeros((LANES, 1, c.width), dtype=np.float32)
+        self.cos, self.sin = np.zeros((2, LANES, c.heads + c.kv_heads, c.head_size // 2), dtype=np.float32)
+        self.state = np.zeros((LANES, 1, c.width), dtype=np.float32)
+        self._total = np.ones(1, dtype=np.int32)
+        cos, sin = (turn.reshape(-1, c.head_size // 2) for turn in (self.cos, self.sin))
+        places = np.arange(len(cos))[None]
+        self._bound.give(x=self.x, cos=cos, sin=sin, places=places, lengths=self.lengths, total=self._total)
+        self._bound.take(state=self.state)
+        self._bound.bind_kept(self._kept)
+
+    def run(self) -> None:
+        """Take in the step that lies in x and turns; `lengths` are those before it."""
+        total = int(self.lengths.max()) + 1
+        if total > self._kept.shape[4]:
+            self._kept = np.concatenate([self._kept, np.zeros_like(self._kept)], axis=4)
+            self._bound.bind_kept(self._kept)
+        self._total[0] = total
+        self._bound.run()
+        self.lengths += ~self.idle
+
+    def dismiss(self, lane: int) -> None:
+        """A lane has nothing more to write."""
+        self.idle[lane], self.lengths[lane] = True, 0
 
 
 class Plan(NamedTuple):
@@ -128,66 +176,46 @@ class Plan(NamedTuple):
     anchor: Floats
 
 
-class _Sight:
-    """The notes that the lanes can look back on, each on its own: its context's, then those it writes."""
+class Desk:
+    """What is drawn in n rows, and from what: hints [n, HINTS], onsets as Lookout has them, and
 
-    def __init__(self, notes: Sequence[Notes], plan: Plan) -> None:
-        self._plan = plan
-        tables = [np.stack([*lane[:8], *lane.rest, np.full_like(lane.bar, i)]) for i, lane in enumerate(notes)]
-        self._count = sum(table.shape[1] for table in tables)
-        room = np.zeros((len(tables[0]), 512), dtype=np.int32)
-        self._table = np.concatenate([*tables, room], axis=1, dtype=np.int32)
+    masks: a field each, [n, size + 1] what is allowed; the last column stands for no value. randoms: for each of
+    STAGES, [n, its fields] in 0..1. chord: [n] that sounds at the position. anchor: [257] is added to the logits of
+    pitches. blend: [n, n] how much of each row's logits goes into each row's. position, pitch: [n, 1] and values:
+    [n, 3] are what is drawn.
+    """
 
-    def _notes(self) -> Notes:
-        rows = self._table[:, : self._count]
-        bar, track, position, pitch, start, end, order, in_region = rows[:8]
-        return Notes(bar, track, position, pitch, start, end, order, in_region != 0, rows[8:11], rows[11])
+    def __init__(self, state: Floats, hints: Ints, onsets: Floats, sampling: Sampling) -> None:
+        n = len(state)
+        self.hints, self.onsets, self.sampling = hints, onsets, sampling
+        self.masks = [np.zeros((n, size + 1), dtype=bool) for size in FIELD_SIZES]
+        for mask in self.masks:  # a row without a writer draws, too
+            mask[:, 0] = True
+        self.randoms = [np.zeros((n, len(fields)), dtype=np.float32) for fields in STAGES]
+        self.chord = np.zeros(n, dtype=np.int64)
+        self.anchor = np.zeros(FIELDS["pitch"] + 1, dtype=np.float32)
+        self.blend, self._apart = np.eye(n, dtype=np.float32), n
+        self.position, self.pitch = np.zeros((2, n, 1), dtype=np.int64)
+        self.values = np.zeros((n, 3), dtype=np.int64)
+        self.bound: list[_Bound] = []
 
-    def outlook(self, drafts: Sequence[Draft], lanes: Sequence[int]) -> Outlook:
-        """What the notes in sight suggest for the next notes of some lanes, whose drafts these are."""
-        plan = self._plan
-        cells = [draft.cell for draft in drafts]
-        bar, track, begin = (
-            np.array(column, dtype=np.int32)
-            for column in zip(*((cell.bar, cell.track, cell.start) for cell in cells), strict=True)
-        )
-        last = np.array([_last_of_cell(draft) for draft in drafts], dtype=np.int32).T
-        return Outlook(
-            self._notes(),
-            Cells(
-                bar=bar,
-                track=track,
-                order=cell_order(bar, plan.slots[track]),
-                in_region=np.ones(len(drafts), dtype=bool),
-                after=last[0],
-                above=last[1],
-                last=last[2:],
-                known=bar[:, None] - np.array(ECHOES) >= plan.first,
-                begin=begin,
-                length=np.array([len(cell.micros) for cell in cells], dtype=np.int32),
-                program=plan.programs[track],
-                lane=np.array(lanes, dtype=np.int32),
-            ),
-        )
+    def rows(self, row: int) -> slice:
+        """A row, and the one that draws the same without having heard the words."""
+        return slice(row, None, self._apart)
 
-    def add(self, drafts: Sequence[Draft], lanes: Sequence[int]) -> None:
-        """Take in the notes that some lanes' drafts wrote last."""
-        stop = self._count + len(drafts)
-        if stop > self._table.shape[1]:
-            self._table = np.concatenate([self._table, np.zeros_like(self._table)], axis=1)
-        rows = np.array([draft.rows[-1] for draft in drafts], dtype=np.int32)
-        plan = self._plan
-        fresh = note_table(rows, plan.programs, plan.slots, plan.bar_time, np.ones(len(rows), dtype=bool))
-        self._table[:, self._count : stop] = [*fresh[:8], *fresh.rest, lanes]
-        self._count = stop
+    def allow(self, field: int, row: int, mask: NDArray[np.bool_]) -> None:
+        self.masks[field][self.rows(row), :-1] = mask
 
+    def guide(self) -> None:
+        """The second half of the rows is the first without the words; both draw what goes past the first."""
+        self._apart = len(self.blend) // 2
+        half, strength = np.eye(self._apart, dtype=np.float32), np.float32(self.sampling.guidance)
+        self.blend[:] = np.tile(np.hstack([strength * half, (1 - strength) * half]), (2, 1))
 
-def _last_of_cell(draft: Draft) -> tuple[int, int, int, int, int]:
-    """Position, pitch, duration, velocity and micro of the last note of a draft's cell, as FIELDS has them."""
-    if not draft.in_cell:
-        return (NONE,) * 5
-    _, _, position, pitch, duration, velocity, micro = draft.rows[-1]
-    return position, pitch + (128 if draft.cell.drum else 0), duration, velocity, micro + MICRO_LIMIT
+    def share_hints(self) -> None:
+        """Rows without the words see the same notes."""
+        if (apart := self._apart) < len(self.hints):
+            self.hints[apart:], self.onsets[apart:] = self.hints[:apart], self.onsets[:apart]
 
 
 class CellDone(NamedTuple):
@@ -201,15 +229,17 @@ class CellDone(NamedTuple):
 class Engine:
     """The network of a weights folder (`config.json`, `model.safetensors`, `memory-FIELD.safetensors`)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bits: int = 8) -> None:
+        """bits: what matrices are held in; 32 does the reference's arithmetic, 8 is fast."""
         try:
             config = json.loads((folder / "config.json").read_text("utf-8"))
             raw = load_file(folder / MODEL_FILE)
             self.model_hash: str = config["sha256"]
             self.config = ModelConfig(**config["architecture"])
+            self._bits = bits
             self._raw = {name: value.astype(np.float32) for name, value in raw.items()}
             self._load(self._raw)
-            self._memory = [load_file(folder / name) for name in MEMORY_FILES] if self.config.memory_rows else []
+            self._memory = _read_memory(folder) if self.config.memory_rows else []
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             hint = "Install Descant again, or name another folder of weights."
             raise UserError(f"The weights in {folder} cannot be read", hint) from error
@@ -239,247 +269,231 @@ class Engine:
         """The memory with the rows that styles change."""
         result = []
         first = 0
-        for field in self._memory:
-            values, scale = field["values"].copy(), field["scale"].copy()
+        for stage in self._memory:
+            values, scale = stage["memory"].copy(), stage["scale"].copy()
             for adapter, strength in styles:
                 inside = (adapter.rows >= first) & (adapter.rows < first + len(values))
                 if not inside.any():
                     continue
                 rows = adapter.rows[inside] - first
                 change = np.float32(strength) * adapter.values[inside]
-                whole = values[rows] * scale[rows].astype(np.float32)[:, None] + change
+                whole = values[rows] * scale[rows] + change
                 step = np.maximum(np.abs(whole).max(axis=1, initial=0), 1e-3) / 127
-                scale[rows] = step.astype(scale.dtype)
-                exact = scale[rows].astype(np.float32)[:, None]
-                values[rows] = np.clip(np.rint(whole / exact), -127, 127).astype(values.dtype)
-            result.append({"values": values, "scale": scale})
+                scale[rows] = step[:, None]
+                values[rows] = np.clip(np.rint(whole / scale[rows]), -127, 127).astype(values.dtype)
+            result.append({"memory": values, "scale": scale})
             first += len(values)
         return result
 
+    @property
+    def parameters(self) -> int:
+        """Numbers in the network, without its memory."""
+        return sum(value.size for value in self._raw.values())
+
+    @property
+    def bytes_a_step(self) -> float:
+        """Bytes of matrices that a note costs: each once, those of the field decoder once a field."""
+        size = 0.0
+        for name, value in self._raw.items():
+            if (
+                value.ndim == 2
+                and name.startswith(("blocks.", "fields."))
+                and name not in ("fields.chord", "fields.start")
+            ):
+                size += value.size * (len(FIELDS) if name.startswith("fields.mlps.") else 1)
+        return size * (4 if self._bits == 32 else 1 + 4 / graphs.BLOCK)
+
     def _load(self, raw: Mapping[str, Floats]) -> None:
         c = self.config
-
-        def matrix(name: str) -> Floats:
-            return raw[name + ".weight"]
-
         self._embedding = raw["embedding.weight"]
         self._embedding[0] = 0
-        self._recent = raw["recent"][::-1]  # the latest last
+        self._mixed_in = raw["recent"][::-1]  # the latest last
         self._text = raw.get("text.weight")
-        self._layers = [
-            (
-                raw[f"blocks.{i}.attention_norm.weight"],
-                matrix(f"blocks.{i}.attention.qkv"),
-                np.float32(c.head_size**-0.5) * raw[f"blocks.{i}.attention.query_norm.weight"],
-                raw[f"blocks.{i}.attention.key_norm.weight"],
-                matrix(f"blocks.{i}.attention.out"),
-                raw[f"blocks.{i}.mlp_norm.weight"],
-                matrix(f"blocks.{i}.mlp.gate_up"),
-                matrix(f"blocks.{i}.mlp.down"),
-            )
-            for i in range(c.layers)
-        ]
-        self._final_norm = raw["final_norm.weight"]
-        self._from_state = matrix("fields.from_state")
-        self._tables = [raw[f"fields.tables.{i}"] for i in range(len(FIELDS))]
-        self._chord = raw["fields.chord"]
-        self._start = raw["fields.start"]
-        self._field_layers = [
-            (
-                raw[f"fields.norms.{i}.weight"],
-                matrix(f"fields.mlps.{i}.gate_up"),
-                matrix(f"fields.mlps.{i}.down"),
-            )
-            for i in range(c.field_layers)
-        ]
-        self._field_norm = raw["fields.final_norm.weight"]
-        self._distance, self._interval = raw["fields.distance"], raw["fields.interval"]
-        self._loudness = raw["fields.loudness"]
-        gates = ["position_gates", "pitch_gates", *(f"rest_gates.{i}" for i in range(3))]
-        self._profile_gates = raw["fields.profile_gates.weight"], raw["fields.profile_gates.bias"]
-        self._gates = [(raw[f"fields.{name}.weight"], raw[f"fields.{name}.bias"]) for name in gates]
-        if c.memory_rows:
-            self._read = [matrix(f"fields.memory.read.{i}") for i in range(len(FIELDS))]
         self._speeds = rotation_speeds(c)
+        self._turning = np.repeat(np.arange(c.kv_heads), c.heads // c.kv_heads).tolist() + [*range(c.kv_heads)]
+        made = (graphs.trunk, graphs.position, graphs.pitch, graphs.rest)
+        self.sessions = [_session(make(c, raw, self._bits)) for make in made]
+        self._contexts: OrderedDict[bytes, tuple[list[bytes], Context]] = OrderedDict()
 
     # --- The network ----------------------------------------------------------------------------------
 
-    def _embed(self, facts: Ints) -> Floats:
-        out: Floats = self._embedding[facts].sum(axis=1)
-        return out
-
-    def _turns(self, index: NDArray[np.int64], time: Ints) -> tuple[Floats, Floats]:
-        """Cosines and sines of the rotations: [n, kv_heads, head_size / 2] each."""
-        by_steps = self.config.heads_by_steps
-        place = np.stack([index] * by_steps + [time] * (self.config.kv_heads - by_steps), axis=1).astype(np.float64)
-        angle = place[:, :, None] * self._speeds
-        return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
-
-    def _project(self, x: Floats, layer: int, cos: Floats, sin: Floats) -> tuple[Floats, Floats, Floats]:
-        """Rotated queries [n, kv_heads, group, head_size], keys and values [n, kv_heads, head_size]."""
+    def _turns(self, index: NDArray[np.integer[Any]], time: Ints, cos: Floats, sin: Floats) -> None:
+        """Cosines and sines of the rotations of n steps: [n, heads + kv_heads, head_size / 2] each."""
         c = self.config
-        norm, qkv, query_norm, key_norm, *_ = self._layers[layer]
-        mixed = _apply(qkv, _normalise(x, norm)).reshape(len(x), c.heads + 2 * c.kv_heads, c.head_size)
-        query = _normalise(mixed[:, : c.heads], query_norm).reshape(len(x), c.kv_heads, -1, c.head_size)
-        key = _normalise(mixed[:, c.heads : c.heads + c.kv_heads], key_norm)
-        value = mixed[:, c.heads + c.kv_heads :]
-        return _rotate(query, cos[:, :, None], sin[:, :, None]), _rotate(key, cos, sin), value
-
-    def _finish(self, x: Floats, mixed: Floats, layer: int) -> Floats:
-        *_, out, norm, gate_up, down = self._layers[layer]
-        x = x + _apply(out, mixed)
-        return x + _swiglu(_normalise(x, norm), gate_up, down)
+        place = np.empty((len(index), c.kv_heads), dtype=np.float64)
+        place[:, : c.heads_by_steps], place[:, c.heads_by_steps :] = index[:, None], time[:, None]
+        angle = place[:, :, None] * self._speeds
+        cos[:], sin[:] = np.cos(angle)[:, self._turning], np.sin(angle)[:, self._turning]
 
     def prefill(self, steps: Steps, after: Context | None = None) -> Context:
-        """Keys and values of a context, all of its steps in one pass; `after` continues an earlier one."""
-        c = self.config
-        known = after.length if after else 0
-        count = len(steps)
-        keys = np.empty((c.layers, c.kv_heads, known + count, c.head_size), dtype=np.float32)
-        values = np.empty_like(keys)
-        if after:
-            keys[:, :, :known], values[:, :, :known] = after.keys, after.values
-        fresh = self._embed(steps.facts)
-        if len(steps.text) and self._text is not None:
-            fresh[0] += _apply(self._text, steps.text)[0]
-        start = after.recent if after else np.zeros((RECENT, c.width), dtype=np.float32)
-        trail = np.concatenate([start, fresh])
-        x = fresh + sum(trail[k : k + count] * self._recent[k] for k in range(RECENT))
-        cos, sin = self._turns(np.arange(known, known + count), steps.time)
-        hidden = np.triu(np.full((count, known + count), -np.inf, dtype=np.float32), known + 1)
-        for layer in range(c.layers):
-            query, key, value = self._project(x, layer, cos, sin)
-            keys[layer, :, known:], values[layer, :, known:] = key.swapaxes(0, 1), value.swapaxes(0, 1)
-            scores = query.transpose(1, 2, 0, 3) @ keys[layer][:, None].swapaxes(2, 3) + hidden
-            mixed = _softmax(scores) @ values[layer][:, None]
-            x = self._finish(x, mixed.transpose(2, 0, 1, 3).reshape(count, -1), layer)
-        return Context(keys, values, trail[-RECENT:])
+        """Keys and values of a context, which may continue another. What was read lately is not read again."""
+        if after is not None:
+            return self.read(steps, after)[0]
+        names = _names(steps)
+        known, length = self._known(names)
+        if known is None or length < len(steps):
+            if known is not None:
+                recent = self._embedding[steps.facts[length - RECENT : length]].sum(axis=1)
+                known = Context(known.keys[:, :, :length], known.values[:, :, :length], recent)
+            known = self.read(_from(steps, length), known)[0]
+        self._contexts[names[-1]] = (names, known)
+        self._contexts.move_to_end(names[-1])
+        if len(self._contexts) > KEPT_CONTEXTS:
+            self._contexts.popitem(last=False)
+        return known
 
-    def step(self, lanes: Sequence[_Lane], facts: Ints, time: Ints) -> Floats:
-        """States of one more step in each of LANES lanes: [LANES, width]. facts: [LANES, WIDTH]; time: [LANES]."""
+    def _known(self, names: list[bytes]) -> tuple[Context | None, int]:
+        """The kept context that has the longest beginning in common with these steps, and how long that is."""
+        if names[-1] in self._contexts:
+            context = self._contexts[names[-1]][1]
+            return context, context.length
+        best, most = None, 0
+        for kept, context in self._contexts.values():
+            same = sum(one == other for one, other in zip(names[:-1], kept[:-1], strict=False))
+            if same > most:
+                best, most = context, same
+        return best, most * CHUNK
+
+    def read(self, steps: Steps, after: Context | None = None) -> tuple[Context, Floats]:
+        """The context that steps make, read CHUNK by CHUNK, and their states [len(steps), width]."""
         c = self.config
-        fresh = self._embed(facts)
-        x = fresh + np.stack([(lane.recent * self._recent).sum(axis=0) for lane in lanes])
-        for lane, embedded in zip(lanes, fresh, strict=True):
-            lane.recent = np.concatenate([lane.recent[1:], embedded[None]])
-        cos, sin = self._turns(np.array([lane.length for lane in lanes]), time)
-        for lane in lanes:
-            lane.grow()
-        mixed = np.empty((len(lanes), c.kv_heads, c.heads // c.kv_heads, c.head_size), dtype=np.float32)
-        for layer in range(c.layers):
-            query, key, value = self._project(x, layer, cos, sin)
-            for index, lane in enumerate(lanes):
-                last = lane.length - 1
-                keys, values = lane.keys[layer], lane.values[layer]
-                keys[:, last], values[:, last] = key[index], value[index]
-                scores = query[index] @ keys[:, : lane.length].swapaxes(1, 2)
-                mixed[index] = _softmax(scores) @ values[:, : lane.length]
-            x = self._finish(x, mixed.reshape(len(lanes), -1), layer)
-        return _normalise(x, self._final_norm)
+        known, count = after.length if after else 0, len(steps)
+        kept = np.empty((2, c.layers, 1, c.kv_heads, known + count, c.head_size), dtype=np.float32)
+        fresh = self._embedding[steps.facts].sum(axis=1)
+        if len(steps.text) and self._text is not None:
+            fresh[0] += self._text @ steps.text[0]
+        start = np.zeros((RECENT, c.width), dtype=np.float32)
+        if after:
+            kept[0, :, 0, :, :known], kept[1, :, 0, :, :known] = after.keys, after.values
+            start = after.recent
+        trail = np.concatenate([start, fresh])
+        x = fresh + sum(trail[k : k + count] * self._mixed_in[k] for k in range(RECENT))
+        cos, sin = np.empty((2, count, c.heads + c.kv_heads, c.head_size // 2), dtype=np.float32)
+        self._turns(np.arange(known, known + count), steps.time, cos, sin)
+        states = np.empty((count, c.width), dtype=np.float32)
+        bound = _Bound(self.sessions[0])
+        bound.bind_kept(kept)
+        for first in range(0, count, CHUNK):
+            part = slice(first, min(first + CHUNK, count))
+            total = known + part.stop
+            bound.give(
+                x=x[None, part],
+                cos=cos[part].reshape(-1, c.head_size // 2),
+                sin=sin[part].reshape(-1, c.head_size // 2),
+                places=np.arange(cos[part].shape[0] * cos.shape[1])[None],
+                lengths=np.array([total - 1], dtype=np.int32),
+                total=np.array([total], dtype=np.int32),
+            )
+            bound.take(state=states[None, part])
+            bound.run()
+        return Context(kept[0, :, 0], kept[1, :, 0], trail[-RECENT:]), states
+
+    def lanes(self, contexts: Sequence[Context]) -> Lanes:
+        """Lanes that go on from contexts, one each."""
+        return Lanes(self, contexts)
+
+    def step(self, lanes: Lanes, facts: Ints, time: Ints) -> Floats:
+        """States of one more step in each of LANES lanes: [LANES, width], overwritten by the next step.
+
+        facts: [LANES, WIDTH]; time: [LANES].
+        """
+        fresh = self._embedding[facts].sum(axis=1)
+        np.einsum("lkw,kw->lw", lanes.recent, self._mixed_in, out=lanes.x[:, 0])
+        lanes.x[:, 0] += fresh
+        lanes.recent[:, :-1] = lanes.recent[:, 1:]
+        lanes.recent[:, -1] = fresh
+        self._turns(lanes.lengths, time, lanes.cos, lanes.sin)
+        lanes.run()
+        return lanes.state[:, 0]
 
     # --- Writing --------------------------------------------------------------------------------------
 
-    def field_logits(self, seen: Floats, field: int, hints: Ints, onsets: NDArray[np.bool_]) -> Floats:
-        """Logits of a field: [n, FIELD_SIZES[field]].
+    def logits(
+        self, states: Floats, targets: Ints, chord: Ints, hints: Ints, onsets: NDArray[np.bool_]
+    ) -> list[Floats]:
+        """Logits of every field, [n, FIELD_SIZES[field]], where the fields before have the values of targets.
 
-        seen: [n, field_width], the state projected plus what was drawn before. hints, onsets: as Outlook has them.
+        states: [n, width]; targets: [n, 5], a negative value standing for "not there"; chord: [n]. hints, onsets:
+        as Outlook has them.
         """
-        x = seen + self._start[field] + self._recalled(field, hints)
-        for norm, gate_up, down in self._field_layers:
-            x = x + _swiglu(_normalise(x, norm), gate_up, down)
-        x = _normalise(x, self._field_norm)
-        logits = np.ascontiguousarray(_apply(self._tables[field], x))
-        weight, bias = self._gates[field]
-        gates = _apply(weight, x) + bias
-        rows = np.arange(len(x))[:, None]
-        echoes = hints[:, (NEXT, SAME, DURATION, VELOCITY, MICRO)[field]]
-        np.add.at(logits, (rows, np.maximum(echoes, 0)), np.where(echoes >= 0, gates[:, : echoes.shape[1]], 0))
-        if field == 0:
-            since = np.arange(MAX_BAR) - hints[:, AFTER, None]
-            by_distance = _apply(self._distance, x)[rows, np.clip(since, 0, MAX_BAR - 1)]
-            logits[:, :MAX_BAR] += np.where((since >= 0) & (hints[:, AFTER, None] >= 0), by_distance, 0)
-            logits[:, :MAX_BAR] += np.einsum("nk,nkp->np", gates[:, len(ECHOES) :], onsets.astype(np.float32))
-        elif field == 1:
-            reference = hints[:, REFERENCE, None]
-            widest = WIDEST_INTERVAL + 1
-            interval = np.clip(np.arange(128) - reference, -widest, widest) + widest
-            logits[:, :128] += np.where(reference >= 0, _apply(self._interval, x)[rows, interval], 0)
-            sounding = (np.maximum(hints[:, SOUNDING, None], 0) >> (np.arange(128) % 12)) & 1
-            logits[:, :128] += gates[:, len(ECHOES) :] * sounding
-            level = (np.maximum(hints[:, PROFILE, None], 0) >> (2 * (np.arange(128) % 12))) & (LEVELS - 1)
-            weight, bias = self._profile_gates
-            logits[:, :128] += (_apply(weight, x) + bias)[rows, level]
-        elif field == 3:
-            last = hints[:, VELOCITY.start, None]
-            change = np.arange(VELOCITY_BINS) - last + VELOCITY_BINS
-            logits += np.where(last >= 0, _apply(self._loudness, x)[rows, change], 0)
-        return logits
+        struck = np.pad(onsets, ((0, 0), (0, 0), (0, 2))).astype(np.float32)
+        desk = self.desk(np.ascontiguousarray(states), np.ascontiguousarray(hints), struck, Sampling())
+        desk.chord[:] = chord
+        logits = [np.empty((len(states), size + 1), dtype=np.float32) for size in FIELD_SIZES]
+        for field, mask in enumerate(desk.masks):
+            mask[:, 0] = False
+            mask[np.arange(len(states)), np.maximum(targets[:, field], 0)] = True
+            desk.bound[min(field, 2)].take(**{f"logits.{field}": logits[field]})
+        for bound in desk.bound:
+            bound.run()
+        return [table[:, :-1] for table in logits]
 
-    def _recalled(self, field: int, hints: Ints) -> Floats:
-        """What the memory has for the figures of a field: [n, field_width]."""
-        if not self._memory:
-            return np.zeros(1, dtype=np.float32)
-        count = self.config.memory_rows
-        memory, keys = self._memory[field], hints[:, MEMORY[field]]
-        rows = (keys & (count - 1)) + count * np.arange(keys.shape[1])
-        found = memory["values"][rows] * memory["scale"][rows].astype(np.float32)[:, :, None]
-        return _apply(self._read[field], found.reshape(len(hints), -1))
+    def desk(self, state: Floats, hints: Ints, onsets: Floats, sampling: Sampling) -> Desk:
+        """Where fields are drawn from states [n, width], hints and onsets, which are read where they lie."""
+        desk = Desk(state, hints, onsets, sampling)
+        c, n = self.config, len(state)
+        seen, heard = np.zeros((2, n, c.field_width), dtype=np.float32)
+        numbers = sampling.numbers()
+        desk.bound = [_Bound(session) for session in self.sessions[1:]]
+        for bound, random, fields in zip(desk.bound, desk.randoms, STAGES, strict=True):
+            bound.give(hints=hints, random=random, blend=desk.blend, **numbers)
+            for field in fields:
+                bound.give(**{f"mask.{field}": desk.masks[field]})
+        for bound, memory in zip(desk.bound, self._memory, strict=False):
+            bound.give(**memory)
+        position, pitch, rest = desk.bound
+        position.give(state=state, onsets=onsets)
+        position.take(position=desk.position, seen=seen)
+        pitch.give(seen=seen, position=desk.position, chord=desk.chord, anchor=desk.anchor)
+        pitch.take(pitch=desk.pitch, heard=heard)
+        rest.give(heard=heard, pitch=desk.pitch)
+        rest.take(values=desk.values)
+        return desk
+
+    def draw(self, desk: Desk, stage: int) -> None:
+        """Draw the fields of STAGES[stage] for every row of a desk."""
+        desk.bound[stage].run()
 
     def _write_notes(
         self,
-        states: Floats,
-        writers: list[Draft | None],
-        sight: _Sight,
+        writers: list[tuple[int, Draft]],
+        desk: Desk,
+        lookout: Lookout,
         plan: Plan,
         randoms: Sequence[np.random.Generator],
-        sampling: Sampling,
-    ) -> list[bool]:
-        """Draw the next note, or the cell's end, for every lane that has a writer. Says which wrote a note."""
-        lanes = [i for i, draft in enumerate(writers) if draft]
-        drafts = [draft for draft in writers if draft]
-        wrote = [False] * len(writers)
-        if not drafts:
-            return wrote
-        seen = _apply(self._from_state, states)
-        outlook = sight.outlook(drafts, lanes)
-        hints = np.full((len(writers), HINTS), NONE, dtype=np.int32)
-        onsets = np.zeros((len(writers), ONSETS, MAX_BAR), dtype=bool)
-        onsets[lanes] = outlook.onsets
-        values = np.zeros((len(FIELDS), len(writers)), dtype=np.int32)
-
-        def draw(field: int, mask: Callable[[Draft, int], NDArray[np.bool_]]) -> None:
-            hints[lanes] = outlook.table
-            logits = self.field_logits(seen, field, hints, onsets)
-            if field == 1:
-                logits = logits + plan.anchor
-            for i, draft in zip(lanes, drafts, strict=True):
-                if field == 0 or values[0, i] != END:
-                    values[field, i] = sample(logits[i], mask(draft, i), randoms[i], sampling)
-
-        draw(0, lambda draft, i: draft.positions())
-        position, pitch, duration, velocity, _ = values
-        going_on = [(draft, i) for draft, i in zip(drafts, lanes, strict=True) if position[i] != END]
-        if not going_on:
-            return wrote
-        chord = np.zeros(len(writers), dtype=np.int32)
-        for draft, i in going_on:
-            chord[i] = plan.chords[draft.cell.bar][position[i]]
-        place = np.where(position[lanes] == END, NONE, position[lanes])
-        outlook.draw_position(place, place + np.array([draft.cell.start for draft in drafts], dtype=np.int32))
-        seen = seen + self._tables[0][position] + self._chord[chord]
-        draw(1, lambda draft, i: draft.pitches(int(position[i])))
-        outlook.draw_pitch(pitch[lanes])
-        seen = seen + self._tables[1][pitch]
-        draw(2, lambda draft, i: draft.durations(int(position[i]), int(pitch[i])))
-        seen = seen + self._tables[2][duration]
-        draw(3, lambda draft, i: draft.velocities())
-        seen = seen + self._tables[3][velocity]
-        draw(4, lambda draft, i: draft.micros(int(position[i])))
-        for draft, i in going_on:
-            draft.accept(*(int(value) for value in values[:, i]))
-            wrote[i] = True
-        sight.add([draft for draft, _ in going_on], [i for _, i in going_on])
-        return wrote
+    ) -> list[int]:
+        """Draw the next note, or the cell's end, for the lanes that have a writer. Says which wrote a note."""
+        lookout.look([i for i, _ in writers])
+        for i, draft in writers:
+            desk.allow(0, i, draft.positions())
+            numbers, rows = randoms[i].random(len(FIELDS)) * BELOW_ONE, desk.rows(i)
+            first, second, rest = desk.randoms
+            first[rows], second[rows], rest[rows] = numbers[0], numbers[1], numbers[2:]
+        desk.share_hints()
+        self.draw(desk, 0)
+        positions = desk.position[:, 0].tolist()
+        writers = [(i, draft) for i, draft in writers if positions[i] != END]
+        if not writers:
+            return []
+        lookout.draw_position([(i, positions[i]) for i, _ in writers])
+        for i, draft in writers:
+            desk.chord[desk.rows(i)] = plan.chords[draft.cell.bar][positions[i]]
+            desk.allow(1, i, draft.pitches(positions[i]))
+        desk.share_hints()
+        self.draw(desk, 1)
+        pitches = desk.pitch[:, 0].tolist()
+        lookout.draw_pitch([(i, pitches[i]) for i, _ in writers])
+        for i, draft in writers:
+            desk.allow(2, i, draft.durations(positions[i], pitches[i]))
+            desk.allow(3, i, draft.velocities())
+            desk.allow(4, i, draft.micros(positions[i]))
+        desk.share_hints()
+        self.draw(desk, 2)
+        values = desk.values.tolist()
+        for i, draft in writers:
+            draft.accept(positions[i], pitches[i], *values[i])
+            lookout.add(i, draft.rows[-1])
+        return [i for i, _ in writers]
 
     def write(
         self,
@@ -490,44 +504,94 @@ class Engine:
         randoms: Sequence[np.random.Generator],
         sampling: Sampling,
         cancelled: Callable[[], bool] = lambda: False,
+        wordless: Sequence[Context] = (),
     ) -> Iterator[CellDone]:
         """Fill the plan's cells in up to LANES drafts at once, each from its context, the notes in that context and
-        its own random numbers.
+        its own random numbers. wordless: the same contexts without the words, for guidance; then LANES / 2 drafts.
 
         Yields as cells are finished. Raises Cancelled within a step of `cancelled()` turning true.
         """
-        active = len(drafts)
-        spare = LANES - active
-        lanes = [_Lane(context) for context in [*contexts, *[contexts[0]] * spare]]
-        sight = _Sight(notes, plan)
-        kinds = plan.headers.facts[:, 0] - OFFSET["kind"]
-        at = [0] * active  # the header each lane is at
+        apart = LANES // 2 if wordless else LANES
+        spare = list(contexts[:1]) * (apart - len(contexts)) if wordless else []
+        lanes = self.lanes([*contexts, *spare, *wordless])
+        lookout = Lookout(notes, LANES, plan.programs, plan.slots, plan.first)
+        desk = self.desk(lanes.state[:, 0], lookout.table, lookout.onsets, sampling)
+        desk.anchor[:-1] = plan.anchor
+        if wordless:
+            desk.guide()
+        kinds = (plan.headers.facts[:, 0] - OFFSET["kind"]).tolist()
+        at = [0] * len(drafts)  # the header each lane is at
         facts = np.zeros((LANES, WIDTH), dtype=np.int32)
         time = np.zeros(LANES, dtype=np.int32)
-        facts[:active], time[:active] = plan.headers.facts[0], plan.headers.time[0]
-        while any(place < len(kinds) for place in at):
+        facts[: len(drafts)], time[: len(drafts)] = plan.headers.facts[0], plan.headers.time[0]
+        writing = list(range(len(drafts)))
+        while writing:
             if cancelled():
                 raise Cancelled
-            states = self.step(lanes, facts, time)
-            writers: list[Draft | None] = [None] * LANES
-            for i in range(active):
-                if at[i] < len(kinds) and kinds[at[i]] == TRACK_TARGET:
-                    bar, track = (int(v) for v in plan.headers.cell[at[i]])
-                    if drafts[i].place != (bar, track):
-                        drafts[i].enter(bar, track)
-                    writers[i] = drafts[i]
-            wrote = self._write_notes(states, writers, sight, plan, randoms, sampling)
-            for i in range(active):
-                if at[i] >= len(kinds):
-                    facts[i] = 0
-                elif wrote[i]:
+            facts[apart:], time[apart:] = facts[: LANES - apart], time[: LANES - apart]
+            self.step(lanes, facts, time)
+            writers = [(i, drafts[i]) for i in writing if kinds[at[i]] == TRACK_TARGET]
+            for i, draft in writers:
+                bar, track = plan.headers.cell[at[i]].tolist()
+                if draft.place != (bar, track):
+                    cell = draft.enter(bar, track)
+                    lookout.enter(i, bar, track, cell.start, len(cell.micros))
+            wrote = self._write_notes(writers, desk, lookout, plan, randoms) if writers else []
+            for i in list(writing):
+                if i in wrote:
                     facts[i], time[i] = _note_step(drafts[i], plan)
+                    continue
+                if kinds[at[i]] == TRACK_TARGET:
+                    yield CellDone(i, *drafts[i].place)
+                at[i] += 1
+                if at[i] < len(kinds):
+                    facts[i], time[i] = plan.headers.facts[at[i]], plan.headers.time[at[i]]
                 else:
-                    if kinds[at[i]] == TRACK_TARGET:
-                        yield CellDone(i, *drafts[i].place)
-                    at[i] += 1
-                    if at[i] < len(kinds):
-                        facts[i], time[i] = plan.headers.facts[at[i]], plan.headers.time[at[i]]
+                    facts[i] = 0
+                    writing.remove(i)
+                    lanes.dismiss(i)
+                    if wordless:
+                        lanes.dismiss(i + apart)
+
+
+def _read_memory(folder: Path) -> list[dict[str, NDArray[Any]]]:
+    """The memory of each of STAGES: values [rows, memory_width], scale [rows, 1]."""
+    fields = [load_file(folder / name) for name in MEMORY_FILES]
+    return [
+        {
+            "memory": np.concatenate([fields[i]["values"] for i in stage]),
+            "scale": np.concatenate([fields[i]["scale"] for i in stage]).astype(np.float32)[:, None],
+        }
+        for stage in STAGES
+    ]
+
+
+def _session(graph: bytes) -> InferenceSession:
+    """A graph, ready to run on one thread."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # builds for Windows would report to the system
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _names(steps: Steps) -> list[bytes]:
+    """A name for every beginning of steps that ends with a CHUNK, and one for all of them."""
+    digest = hashlib.blake2b(steps.text.tobytes(), digest_size=16)
+    names = []
+    for first in range(0, len(steps), CHUNK):
+        digest.update(steps.facts[first : first + CHUNK].tobytes())
+        digest.update(steps.time[first : first + CHUNK].tobytes())
+        names.append(digest.digest())
+    return names
+
+
+def _from(steps: Steps, first: int) -> Steps:
+    """Steps without those before the first."""
+    parts = {name: getattr(steps, name)[first:] for name in Steps.__slots__ if name != "text"}
+    return Steps(**parts, text=NO_TEXT if first else steps.text)
 
 
 def _note_step(draft: Draft, plan: Plan) -> tuple[list[int], int]:
@@ -559,10 +623,9 @@ def _note_step(draft: Draft, plan: Plan) -> tuple[list[int], int]:
     return facts, draft.cell.start + position
 
 
-def sample(logits: Floats, mask: NDArray[np.bool_], random: np.random.Generator, sampling: Sampling) -> int:
-    """Draw one allowed value. Takes exactly one number from `random`, so runs stay in step."""
+def sample(logits: Floats, mask: NDArray[np.bool_], random: float, sampling: Sampling) -> int:
+    """Draw one allowed value as the graphs do, for generators that have none. random: in 0..1."""
     values = np.flatnonzero(mask)
-    draw = random.random()
     if len(values) == 1:
         return int(values[0])
     chosen = logits[values].astype(np.float64)
@@ -574,33 +637,5 @@ def sample(logits: Floats, mask: NDArray[np.bool_], random: np.random.Generator,
     order = np.argsort(-chosen, kind="stable")
     cumulative = np.cumsum(chosen[order])
     kept = int(np.searchsorted(cumulative, sampling.top_p)) + 1
-    index = int(np.searchsorted(cumulative[:kept], draw * cumulative[min(kept, len(values)) - 1], side="right"))
+    index = int(np.searchsorted(cumulative[:kept], random * cumulative[min(kept, len(values)) - 1], side="right"))
     return int(values[order[min(index, len(values) - 1)]])
-
-
-def _normalise(x: Floats, weight: Floats) -> Floats:
-    mean = np.einsum("...i,...i->...", x, x)[..., None] / np.float32(x.shape[-1])
-    out: Floats = x / np.sqrt(mean + np.float32(NORM_EPSILON)) * weight
-    return out
-
-
-def _rotate(x: Floats, cos: Floats, sin: Floats) -> Floats:
-    half = x.shape[-1] // 2
-    a, b = x[..., :half], x[..., half:]
-    return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
-
-
-def _apply(matrix: Floats, x: Floats) -> Floats:
-    """x @ matrix.T, in the order that is twice as fast for a few rows. matrix: [out, in]; x: [n, in]."""
-    return (matrix @ np.ascontiguousarray(x.T)).T
-
-
-def _swiglu(x: Floats, gate_up: Floats, down: Floats) -> Floats:
-    gate, up = np.split(_apply(gate_up, x), 2, axis=-1)
-    return _apply(down, gate / (1 + np.exp(np.minimum(-gate, 80))) * up)
-
-
-def _softmax(scores: Floats) -> Floats:
-    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    scores /= scores.sum(axis=-1, keepdims=True)
-    return scores

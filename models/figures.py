@@ -5,13 +5,13 @@ So it is given a table with a row for every such figure (hashed, as in Svenstrup
 several kinds of figure a field, and learns what each row should say. Looking rows up costs next to nothing, which
 is what makes this worth it on a processor. Figures of intervals are the same in every transposition.
 
-    FIGURES   field -> kinds of figure; each is a list of features of the notes before and of what is drawn so far
-    keys      the row each prediction has in each kind's table
+    FIGURES   field -> kinds of figure; each is a list of words: numbers about the notes before and the one drawn
+    Words     the words of some predictions, known in three stages: before anything is drawn, with the position,
+              with the pitch
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +65,9 @@ for _figures in FIGURES.values():
     _first = OF_FIELD[-1].stop if OF_FIELD else 0
     OF_FIELD.append(slice(_first, _first + len(_figures)))
 HASH_BITS = 24
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+# Arrays rather than numbers: NumPy is faster with them.
+_FACTOR = np.array(0x9E3779B97F4A7C15, dtype=np.uint64)
+_SHIFT, _LAST_SHIFT = np.array(29, dtype=np.uint64), np.array(64 - HASH_BITS, dtype=np.uint64)
 
 
 class Past(NamedTuple):
@@ -86,102 +88,106 @@ class Past(NamedTuple):
     program: IntArray
 
 
-class Drawn(NamedTuple):
-    """What is drawn of the predicted note, and what sounds beside it: [n] each; NONE where it is not there, or not
-    yet. others: where in the bar another track strikes next. reference, sounding: as models/hints.py has them."""
-
-    others: IntArray
-    position: IntArray
-    pitch: IntArray
-    reference: IntArray
-    sounding: IntArray
-
-
-def _known(past: Past, lag: int) -> NDArray[np.bool_]:
-    known: NDArray[np.bool_] = past.start[lag - 1] != NONE
-    return known
+# A digit after a word says how many notes back; without one it is the predicted note itself, or its bar.
+_PAST = (
+    *("since1", "since2", "since3", "since4", "interval1", "interval2", "interval3", "interval4"),
+    *("end1", "end2", "end3", "pitch1", "pitch2", "pitch3", "duration1", "duration2", "duration3"),
+    *("velocity1", "velocity2", "velocity3", "velocity4", "micro1", "micro2", "micro3"),
+    *("together1", "where", "length", "program", "others"),
+)
+_WITH_POSITION = ("place", "beat", "since", "together", "harmony")
+_WITH_PITCH = ("interval", "pitch")
+WORDS = (*_PAST, *_WITH_POSITION, *_WITH_PITCH)
 
 
-def _time(past: Past, drawn: Drawn, lag: int) -> IntArray:
-    return past.begin + drawn.position if lag == 0 else past.start[lag - 1]
+class _Hashing(NamedTuple):
+    """How to hash the kinds of some fields together. words: [rounds, kinds] of WORDS, kinds with more words first.
+    active: how many kinds still have a word in each round. order: the column that each of these kinds has."""
+
+    words: NDArray[np.int64]
+    active: list[int]
+    order: NDArray[np.int64]
 
 
-def _since(past: Past, drawn: Drawn, lag: int) -> IntArray:
-    """Ticks from the note before to this one."""
-    ticks = np.minimum(_time(past, drawn, lag) - past.start[lag], 2 * MAX_BAR)
-    return np.where(_known(past, lag + 1), ticks, NONE)
+def _hashing(first: int, stop: int) -> _Hashing:
+    kinds = [[WORDS.index(word) for word in kind.split()] for kind in KINDS[first:stop]]
+    order = np.array(sorted(range(len(kinds)), key=lambda k: -len(kinds[k])))
+    rounds = len(kinds[order[0]])
+    words = np.array([[kinds[k][r] if r < len(kinds[k]) else 0 for k in order] for r in range(rounds)])
+    return _Hashing(words, [sum(len(kind) > r for kind in kinds) for r in range(rounds)], order)
 
 
-def _together(past: Past, drawn: Drawn, lag: int) -> IntArray:
-    return np.where(_known(past, lag + 1), _time(past, drawn, lag) == past.start[lag], NONE)
+_STAGES = [_hashing(0, OF_FIELD[0].stop), _hashing(OF_FIELD[1].start, OF_FIELD[1].stop)]
+_STAGES.append(_hashing(OF_FIELD[2].start, OF_FIELD[-1].stop))
 
 
-def _interval(past: Past, drawn: Drawn, lag: int) -> IntArray:
-    upper = drawn.pitch if lag == 0 else past.pitch[lag - 1]
-    return np.where(_known(past, lag + 1), upper - past.pitch[lag] + 256, NONE)
+class _Desk:
+    """Where the words of n predictions are hashed, in arrays made once: lanes ask for it with every note."""
+
+    def __init__(self, words: NDArray[np.uint64], hashing: _Hashing) -> None:
+        self._words, (chosen, active, self._order) = words, hashing
+        rounds, kinds = chosen.shape
+        self._chosen, self._taken = chosen.ravel(), np.empty((rounds * kinds, words.shape[1]), dtype=np.uint64)
+        self._state, shifted = np.empty((2, kinds, words.shape[1]), dtype=np.uint64)
+        values = self._taken.reshape(rounds, kinds, -1)
+        self._rounds = [(self._state[:k], values[r, :k], shifted[:k]) for r, k in enumerate(active)]
+
+    def rows(self) -> IntArray:
+        np.take(self._words, self._chosen, axis=0, out=self._taken, mode="clip")
+        self._state[:] = 0
+        for part, value, shifted in self._rounds:
+            np.bitwise_xor(part, value, out=part)
+            np.multiply(part, _FACTOR, out=part)
+            np.right_shift(part, _SHIFT, out=shifted)
+            np.bitwise_xor(part, shifted, out=part)
+        out = np.empty((self._state.shape[1], len(self._order)), dtype=np.int32)
+        out[:, self._order] = ((self._state * _FACTOR) >> _LAST_SHIFT).T
+        return out
 
 
-def _where(past: Past, drawn: Drawn, lag: int) -> IntArray:
-    """The last note's place if it is in this bar, else how many bars ago it was."""
-    place = past.start[0] - past.begin
-    ago = np.minimum(-(place // np.maximum(past.length, 1)), 5)
-    return np.where(_known(past, 1), np.where(place >= 0, place, MAX_BAR + ago), NONE)
+class Words:
+    """The words of n predictions, [len(WORDS), n], and the rows that they lead to: [n, kinds] hashes of HASH_BITS
+    bits; a table of fewer rows takes the lowest."""
 
+    def __init__(self, count: int) -> None:
+        self._words = np.zeros((len(WORDS), count), dtype=np.int64)
+        self._desks = [_Desk(self._words.view(np.uint64), hashing) for hashing in _STAGES]
 
-def _end(past: Past, drawn: Drawn, lag: int) -> IntArray:
-    """Where in this bar an earlier note falls silent."""
-    return np.where(_known(past, lag), np.clip(past.end[lag - 1] - past.begin, -1, MAX_BAR) + 1, NONE)
+    def of_past(self, past: Past, others: IntArray) -> IntArray:
+        """Rows for the position. others: [n] where in the bar another track strikes next."""
+        words, known = self._words, past.start != NONE
+        since, interval, pair = words[:4], words[4:8], known[1:]
+        np.subtract(past.start[:-1], past.start[1:], out=since)
+        words[24] = np.where(pair[0], since[0] == 0, NONE)
+        since[:] = np.where(pair, np.minimum(since, 2 * MAX_BAR), NONE)
+        np.subtract(past.pitch[:-1], past.pitch[1:], out=interval)
+        interval[:] = np.where(pair, interval + 256, NONE)
+        # Where in this bar an earlier note falls silent.
+        words[8:11] = np.where(known[:3], np.minimum(np.maximum(past.end[:3] - past.begin, -1), MAX_BAR) + 1, NONE)
+        words[11:14], words[14:17] = past.pitch[:3], past.duration[:3]
+        words[17:21], words[21:24] = past.velocity[:4], past.micro[:3]
+        # The last note's place if it is in this bar, else how many bars ago it was.
+        place = past.start[0] - past.begin
+        ago = np.minimum(-(place // np.maximum(past.length, 1)), 5)
+        words[25] = np.where(known[0], np.where(place >= 0, place, MAX_BAR + ago), NONE)
+        words[26], words[27], words[28] = past.length, past.program, others
+        return self._desks[0].rows()
 
+    def of_position(self, past: Past, position: IntArray, reference: IntArray, sounding: IntArray) -> IntArray:
+        """Rows for the pitch. reference, sounding: [n] as models/hints.py has them."""
+        words, known = self._words, past.start[0] != NONE
+        words[29], words[30] = position, position % GRID
+        since = past.begin + position - past.start[0]
+        words[31] = np.where(known, np.minimum(since, 2 * MAX_BAR), NONE)
+        words[32] = np.where(known, since == 0, NONE)
+        # The pitch classes that sound, counted from the note that the next one is heard against.
+        turn, bits = np.maximum(reference, 0) % 12, np.maximum(sounding, 0)
+        words[33] = np.where(reference == NONE, NONE, (bits >> turn | bits << (12 - turn)) & 0xFFF)
+        return self._desks[1].rows()
 
-def _harmony(past: Past, drawn: Drawn, lag: int) -> IntArray:
-    """The pitch classes that sound, counted from the note that the next one is heard against."""
-    turn = np.maximum(drawn.reference, 0) % 12
-    bits = np.maximum(drawn.sounding, 0)
-    return np.where(drawn.reference == NONE, NONE, (bits >> turn | bits << (12 - turn)) & 0xFFF)
-
-
-# A digit after a name says how many notes back; without one it is the predicted note itself, or its bar.
-FEATURES: dict[str, Callable[[Past, Drawn, int], IntArray]] = {
-    "length": lambda past, drawn, lag: past.length,
-    "program": lambda past, drawn, lag: past.program,
-    "place": lambda past, drawn, lag: drawn.position,
-    "beat": lambda past, drawn, lag: drawn.position % GRID,
-    "where": _where,
-    "others": lambda past, drawn, lag: drawn.others,
-    "end": _end,
-    "since": _since,
-    "together": _together,
-    "interval": _interval,
-    "harmony": _harmony,
-    "pitch": lambda past, drawn, lag: drawn.pitch if lag == 0 else past.pitch[lag - 1],
-    "duration": lambda past, drawn, lag: past.duration[lag - 1],
-    "velocity": lambda past, drawn, lag: past.velocity[lag - 1],
-    "micro": lambda past, drawn, lag: past.micro[lag - 1],
-}
-
-
-def _parse(figure: str) -> list[tuple[str, int]]:
-    words = []
-    for word in figure.split():
-        name = word.rstrip("0123456789")
-        words.append((name, int(word[len(name) :] or 0)))
-    return words
-
-
-_PARSED = [_parse(figure) for figure in KINDS]
-_WORDS = [sorted({word for parsed in _PARSED[kinds] for word in parsed}) for kinds in OF_FIELD]
-
-
-def keys(field: int, past: Past, drawn: Drawn) -> IntArray:
-    """Hashes of HASH_BITS bits of a field's figures: [n, number of its kinds]. A table of fewer rows takes the
-    lowest bits."""
-    values = {word: np.asarray(FEATURES[word[0]](past, drawn, word[1])).astype(np.uint64) for word in _WORDS[field]}
-    out = np.empty((len(past.begin), OF_FIELD[field].stop - OF_FIELD[field].start), dtype=np.int32)
-    with np.errstate(over="ignore"):
-        for column, words in enumerate(_PARSED[OF_FIELD[field]]):
-            state = np.zeros(len(out), dtype=np.uint64)
-            for word in words:
-                state = (state ^ values[word]) * _FACTOR
-                state ^= state >> np.uint64(29)
-            out[:, column] = (state * _FACTOR) >> np.uint64(64 - HASH_BITS)
-    return out
+    def of_pitch(self, past: Past, pitch: IntArray) -> IntArray:
+        """Rows for duration, velocity and micro, side by side."""
+        words = self._words
+        words[34] = np.where(past.start[0] != NONE, pitch - past.pitch[0] + 256, NONE)
+        words[35] = pitch
+        return self._desks[2].rows()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.adapters import Adapter
 from models.constraints import Draft, Rules
-from models.engine import LANES, Engine, Plan, Sampling
+from models.engine import LANES, Context, Engine, Plan, Sampling
 from models.errors import Cancelled
 from models.hints import Notes, note_table
 from models.piece import Piece
@@ -116,6 +116,10 @@ class TransformerGenerator:
     def model_hash(self) -> str:
         return self._engine.model_hash
 
+    def warm(self, task: Task) -> None:
+        """Read the context of a task before anything is asked of it, so that the first bar comes sooner."""
+        self._engine.prefill(_view(task, stretches(task)[0], task.rules.draft()).context)
+
     def generate(
         self,
         task: Task,
@@ -123,8 +127,9 @@ class TransformerGenerator:
         sampling: Sampling,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[Progress]:
-        for first in range(0, len(seeds), LANES):
-            for progress in self._generate_group(task, seeds[first : first + LANES], sampling, cancelled):
+        lanes = LANES // 2 if sampling.guidance != 1 and len(task.text) else LANES
+        for first in range(0, len(seeds), lanes):
+            for progress in self._generate_group(task, seeds[first : first + lanes], sampling, cancelled):
                 yield progress._replace(candidate=progress.candidate + first)
 
     def _generate_group(
@@ -133,17 +138,25 @@ class TransformerGenerator:
         drafts = [task.rules.draft() for _ in seeds]
         randoms = [np.random.default_rng(seed) for seed in seeds]
         reported = [0] * len(seeds)
+        guided = sampling.guidance != 1 and len(task.text) > 0
+        tasks = [task, replace(task, text=NO_TEXT)] if guided else [task]
         for stretch in stretches(task):
-            views = [_view(task, stretch, draft) for draft in (drafts if reported[0] else drafts[:1])]
-            prefixes = []
-            for view in views:
-                if cancelled():
-                    raise Cancelled
-                prefixes.append(self._engine.prefill(view.context))
-            contexts = prefixes if len(prefixes) == len(drafts) else prefixes * len(drafts)
-            notes = [views[min(i, len(views) - 1)].notes for i in range(len(drafts))]
-            for cell in self._engine.write(contexts, notes, views[0].plan, drafts, randoms, sampling, cancelled):
-                if cell.track == views[0].last_track[cell.bar]:
+            views = [[_view(t, stretch, d) for d in (drafts if reported[0] else drafts[:1])] for t in tasks]
+            contexts: list[list[Context]] = []
+            for seen in views:
+                contexts.append([])
+                for view in seen:
+                    if cancelled():
+                        raise Cancelled
+                    contexts[-1].append(self._engine.prefill(view.context))
+                contexts[-1] *= len(drafts) // len(seen)
+            first, last = views[0][0], len(views[0]) - 1
+            notes = [views[0][min(i, last)].notes for i in range(len(drafts))]
+            writing = self._engine.write(
+                contexts[0], notes, first.plan, drafts, randoms, sampling, cancelled, *contexts[1:]
+            )
+            for cell in writing:
+                if cell.track == first.last_track[cell.bar]:
                     done = reported[cell.candidate] = reported[cell.candidate] + 1
                     rows = _rows_of_last_bar(drafts[cell.candidate])
                     yield Progress(cell.candidate, cell.bar, done, len(task.bars), rows)

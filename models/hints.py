@@ -21,8 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models import figures
-from models.figures import LAGS, OF_FIELD, Drawn, Past
+from models.figures import LAGS, OF_FIELD, Past, Words
 from models.piece import DRUMS, DURATIONS, MAX_BAR, MICRO_LIMIT
 
 IntArray = NDArray[np.int32]
@@ -33,6 +32,7 @@ NONE = -1
 REFERENCE, AFTER, NEXT, SAME, SOUNDING = 0, 1, slice(2, 5), slice(5, 8), 8
 DURATION, VELOCITY, MICRO = slice(9, 13), slice(13, 17), slice(17, 21)
 MEMORY = [slice(21 + kinds.start, 21 + kinds.stop) for kinds in OF_FIELD]
+REST_MEMORY = slice(MEMORY[2].start, MEMORY[-1].stop)
 PROFILE = MEMORY[-1].stop
 HINTS = PROFILE + 1
 PROFILE_BARS = 8
@@ -134,13 +134,12 @@ class Outlook:
             self._fill_openings(cells.after == NONE, mine & (distance > 0), notes.bar * 65_536 + code)
             self._fill_places(self._others & (distance == 0))
         self._past = _past(notes, cells)
-        nothing = np.full(count, NONE, dtype=np.int32)
         later = self.onsets[:, 1] & (np.arange(MAX_BAR) > cells.after[:, None])
         found, others = _first(later)
-        coming = nothing.copy()
+        coming = np.full(count, NONE, dtype=np.int32)
         coming[found] = others
-        self._drawn = Drawn(coming, nothing, nothing, nothing, nothing)
-        self.table[:, MEMORY[0]] = figures.keys(0, self._past, self._drawn)
+        self._words = Words(count)
+        self.table[:, MEMORY[0]] = self._words.of_past(self._past, coming)
 
     def _fill_openings(self, opening: BoolArray, earlier: BoolArray, when: IntArray) -> None:
         """A cell's first note is heard against the last note of the track before it."""
@@ -175,10 +174,8 @@ class Outlook:
         sounds = self._others & (notes.pitch < 128) & (notes.start <= when) & (notes.end > when)
         classes = sounds.astype(np.float32) @ _CLASSES[notes.pitch]
         self.table[:, SOUNDING] = (classes > 0) @ (1 << np.arange(12))
-        self._drawn = self._drawn._replace(
-            position=position, reference=self.table[:, REFERENCE], sounding=self.table[:, SOUNDING]
-        )
-        self.table[:, MEMORY[1]] = figures.keys(1, self._past, self._drawn)
+        heard, sounding = self.table[:, REFERENCE], self.table[:, SOUNDING]
+        self.table[:, MEMORY[1]] = self._words.of_position(self._past, position, heard, sounding)
 
     def draw_pitch(self, pitch: IntArray) -> None:
         """Fill in what a pitch suggests for duration, velocity and micro."""
@@ -186,14 +183,16 @@ class Outlook:
         for index, echo in enumerate(self._echoes):
             found, first = _first(echo & same)
             self._rest[found, :, 1 + index] = self._notes.rest[:, first].T
-        self._drawn = self._drawn._replace(pitch=pitch)
-        for field in range(2, len(MEMORY)):
-            self.table[:, MEMORY[field]] = figures.keys(field, self._past, self._drawn)
+        self.table[:, REST_MEMORY] = self._words.of_pitch(self._past, pitch)
 
 
 def _profile(heard: BoolArray, notes: Notes) -> IntArray:
     """The level of every pitch class among the notes heard, [q, n] of them."""
-    counts = heard.astype(np.float32) @ _CLASSES[notes.pitch]
+    return pack_profile(heard.astype(np.float32) @ _CLASSES[notes.pitch])
+
+
+def pack_profile(counts: NDArray[np.float32]) -> IntArray:
+    """How often each pitch class is heard, [q, 12] notes, as levels: [q]."""
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     level = (counts > 0).astype(np.int32) + (share >= _RARE) + (share >= _OFTEN)
     packed: IntArray = level @ (1 << 2 * np.arange(12, dtype=np.int32))

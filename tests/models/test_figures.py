@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from models.figures import FIGURES, HASH_BITS, KINDS, LAGS, OF_FIELD, Drawn, Past, keys
+from models.figures import FIGURES, HASH_BITS, KINDS, LAGS, OF_FIELD, Past, Words
 from models.hints import MEMORY
 from models.tokens import FIELDS, build_steps
 from tests.builders import random_piece
 
 seeds = st.integers(0, 2**32 - 1)
 BY_INTERVALS = [kind for kind in KINDS if "pitch" not in kind]
+
+
+class Drawn(NamedTuple):
+    """What is drawn of the predicted notes, and what sounds beside them."""
+
+    others: NDArray[np.int64]
+    position: NDArray[np.int64]
+    pitch: NDArray[np.int64]
+    reference: NDArray[np.int64]
+    sounding: NDArray[np.int64]
+
+
+def keys(field: int, past: Past, drawn: Drawn) -> NDArray[np.int32]:
+    words = Words(len(past.begin))
+    stages = [
+        words.of_past(past, drawn.others),
+        words.of_position(past, drawn.position, drawn.reference, drawn.sounding),
+        words.of_pitch(past, drawn.pitch),
+    ]
+    return np.concatenate(stages, axis=1)[:, OF_FIELD[field]]
 
 
 def past_of(rng: np.random.Generator, count: int) -> Past:

@@ -1,0 +1,209 @@
+"""The hints of candidates that are written side by side, note by note: those of models/hints.py, only faster.
+
+What does not change while a cell is written (earlier bars, other tracks, harmony) is looked up once, when a lane
+enters it; the rest is kept up with every note. A test holds the hints against those of the whole piece.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.figures import LAGS, Past, Words
+from models.hints import (
+    DURATION,
+    ECHOES,
+    END,
+    HINTS,
+    MEMORY,
+    MICRO,
+    NEXT,
+    NONE,
+    ONSETS,
+    PROFILE,
+    PROFILE_BARS,
+    REFERENCE,
+    REST_MEMORY,
+    SAME,
+    SOUNDING,
+    Notes,
+    cell_order,
+    pack_profile,
+)
+from models.piece import DRUMS, DURATIONS, MAX_BAR, MICRO_LIMIT
+
+IntArray = NDArray[np.int32]
+_PLAIN = MICRO.stop  # columns before the figures' keys
+_ROWS = 11  # of what is kept of a note
+_BAR, _TRACK, _POSITION, _PITCH, _START, _END, _ORDER, _IN_REGION = range(8)
+_REST = slice(8, 11)
+_LENGTHS = DURATIONS.tolist()
+Row = tuple[int, int, int, int, int, int, int]  # as Piece.notes has it
+
+
+class Lookout:
+    """What some lanes are told: `table` [lanes, HINTS] and `onsets` [lanes, ONSETS, MAX_BAR + 2]."""
+
+    def __init__(self, notes: Sequence[Notes], lanes: int, programs: IntArray, slots: IntArray, first: int) -> None:
+        """notes: what each lane in use has in sight. programs, slots: [T]. first: the first bar in sight."""
+        self.table = np.full((lanes, HINTS), NONE, dtype=np.int32)
+        self.onsets = np.zeros((lanes, ONSETS, MAX_BAR + 2), dtype=np.float32)
+        self._words = Words(lanes)
+        self._last = np.full((6, LAGS, lanes), NONE, dtype=np.int32)  # the rows of Past that are of notes
+        start, end, pitch, duration, velocity, micro = self._last
+        begin, length, program = np.zeros((3, lanes), dtype=np.int32)
+        self._past = Past(start, end, pitch, duration, velocity, micro, begin, length, program)
+        self._coming, self._drawn = np.full(lanes, NONE, dtype=np.int32), np.zeros((2, lanes), dtype=np.int32)
+        self._lanes = [_Lane(seen, programs.tolist(), slots.tolist(), first) for seen in notes]
+
+    def enter(self, lane: int, bar: int, track: int, begin: int, length: int) -> None:
+        """A lane begins a cell; begin and length of its bar in grid ticks."""
+        here = self._lanes[lane]
+        here.enter(bar, track, begin)
+        self.table[lane, PROFILE] = here.profile
+        self.onsets[lane] = 0
+        self.onsets[lane, 0, [code >> 8 for code in here.codes[0]]] = 1
+        self.onsets[lane, 1, here.others] = 1
+        self._last[:, :, lane] = here.last
+        self._past.begin[lane], self._past.length[lane] = begin, length
+        self._past.program[lane] = here.program
+
+    def look(self, lanes: Sequence[int]) -> None:
+        """Fill in what is told before the position is drawn."""
+        for lane in lanes:
+            plain, self._coming[lane] = self._lanes[lane].look()
+            self.table[lane, :_PLAIN] = plain
+        self.table[:, MEMORY[0]] = self._words.of_past(self._past, self._coming)
+
+    def draw_position(self, drawn: Sequence[tuple[int, int]]) -> None:
+        """Fill in what is told before the pitch is drawn. drawn: lanes and their positions."""
+        for lane, position in drawn:
+            self.table[lane, :_PLAIN] = self._lanes[lane].draw_position(position)
+            self._drawn[0, lane] = position
+        table = self.table
+        keys = self._words.of_position(self._past, self._drawn[0], table[:, REFERENCE], table[:, SOUNDING])
+        table[:, MEMORY[1]] = keys
+
+    def draw_pitch(self, drawn: Sequence[tuple[int, int]]) -> None:
+        """Fill in what is told before the other fields are drawn. drawn: lanes and their pitches, as FIELDS has
+        them."""
+        for lane, pitch in drawn:
+            self.table[lane, :_PLAIN] = self._lanes[lane].draw_pitch(pitch)
+            self._drawn[1, lane] = pitch
+        self.table[:, REST_MEMORY] = self._words.of_pitch(self._past, self._drawn[1])
+
+    def add(self, lane: int, row: Row) -> None:
+        """A lane has written a note in its cell."""
+        last = self._last
+        last[:, 1:, lane] = last[:, :-1, lane]
+        last[:, 0, lane] = self._lanes[lane].add(row)
+
+
+class _Lane:
+    """One candidate: the notes it has in sight, and what the cell it is in makes of them."""
+
+    def __init__(self, notes: Notes, programs: list[int], slots: list[int], first: int) -> None:
+        table = np.stack([*notes[:8], *notes.rest])
+        self._count = table.shape[1]
+        self._table = np.concatenate([table, np.zeros((_ROWS, 256), dtype=np.int32)], axis=1, dtype=np.int32)
+        self._programs, self._slots, self._first = programs, slots, first
+
+    def enter(self, bar: int, track: int, begin: int) -> None:
+        self._bar, self._track, self._begin = bar, track, begin
+        self.program = self._programs[track]
+        self._order = int(cell_order(np.array(bar), np.array(self._slots[track])))
+        table = self._table[:, : self._count]
+        seen = table[:, (table[_IN_REGION] == 0) | (table[_ORDER] < self._order)]
+        mine = seen[_TRACK] == track
+        own, others = seen[:, mine], seen[:, ~mine]
+        code = own[_POSITION] * 256 + own[_PITCH]
+        self.codes: list[list[int]] = []
+        self._echoes: list[list[list[int]]] = []
+        for back in ECHOES:
+            there = np.flatnonzero(own[_BAR] == bar - back)
+            self.codes.append(code[there].tolist())
+            self._echoes.append(own[_REST, there].T.tolist())
+        self._known = [END if bar - back >= self._first else NONE for back in ECHOES]
+        self._look_back(own, code, bar)
+        self._listen(others, bar, begin)
+        heard = seen[_PITCH, (np.abs(seen[_BAR] - bar) <= PROFILE_BARS) & (seen[_PITCH] < 128)]
+        counts = np.bincount(heard % 12, minlength=12).astype(np.float32)
+        self.profile = int(pack_profile(counts[None])[0])
+        self._after = NONE  # position * 256 + pitch of the cell's last note
+
+    def _look_back(self, own: IntArray, code: IntArray, bar: int) -> None:
+        """The track's last notes, and what the cell's first note is heard against."""
+        earlier = np.flatnonzero(own[_BAR] < bar)
+        self.last = np.full((6, LAGS), NONE, dtype=np.int32)
+        self._reference, self._before = NONE, [NONE, NONE, NONE]
+        if not len(earlier):
+            return
+        when = own[_BAR, earlier] * 65_536 + code[earlier]
+        latest = earlier[np.argsort(when, kind="stable")[: -LAGS - 1 : -1]]
+        columns = [_START, _END, _PITCH, 8, 9, 10]
+        self.last[:, : len(latest)] = own[columns][:, latest]
+        note = own[:, earlier[when.argmax()]]
+        self._reference = int(note[_PITCH]) if note[_PITCH] < 128 else NONE
+        self._before = note[_REST].tolist()
+
+    def _listen(self, others: IntArray, bar: int, begin: int) -> None:
+        """Where other tracks strike in this bar, and the pitch classes they sound at every place, as bits."""
+        self.others = np.unique(others[_POSITION, others[_BAR] == bar]).tolist()
+        bits = np.zeros(MAX_BAR + 1, dtype=np.int32)
+        sounding = (others[_END] > begin) & (others[_START] <= begin + MAX_BAR) & (others[_PITCH] < 128)
+        for pitch, start, end in others[_PITCH : _END + 1, sounding].T.tolist():
+            bits[max(0, start - begin) : end - begin] |= 1 << pitch % 12
+        self._bits = bits.tolist()
+
+    def look(self) -> tuple[list[int], int]:
+        """The plain hints before anything is drawn, and where another track strikes next."""
+        after, place = self._after, self._after >> 8  # NONE stays NONE
+        nexts = list(self._known)
+        for index, codes in enumerate(self.codes):
+            found = bisect_right(codes, after)
+            if found < len(codes):
+                nexts[index] = codes[found] >> 8
+        plain = [self._reference, place, *nexts, *(NONE,) * (_PLAIN - NEXT.stop)]
+        plain[DURATION.start : MICRO.stop : 1 + len(ECHOES)] = self._before
+        self._plain = plain
+        found = bisect_right(self.others, place)
+        return plain, self.others[found] if found < len(self.others) else NONE
+
+    def draw_position(self, position: int) -> list[int]:
+        self._position = position
+        least = max(position * 256, self._after + 1)
+        plain = self._plain
+        for index, codes in enumerate(self.codes):
+            found = bisect_left(codes, least)
+            if found < len(codes) and codes[found] >> 8 == position:
+                plain[SAME.start + index] = codes[found] & 255
+        plain[SOUNDING] = self._bits[position]
+        return plain
+
+    def draw_pitch(self, pitch: int) -> list[int]:
+        wanted = self._position * 256 + pitch
+        plain = self._plain
+        for index, codes in enumerate(self.codes):
+            found = bisect_left(codes, wanted)
+            if found < len(codes) and codes[found] == wanted:
+                plain[DURATION.start + 1 + index : MICRO.stop : 1 + len(ECHOES)] = self._echoes[index][found]
+        return plain
+
+    def add(self, row: Row) -> list[int]:
+        """Take in a note of the cell; returns what figures are made of: start, end, pitch and rest."""
+        bar, track, position, pitch, duration, velocity, micro = row
+        if self.program == DRUMS:
+            pitch += 128
+        start = self._begin + position
+        end = start + _LENGTHS[duration]
+        rest = [duration, velocity, micro + MICRO_LIMIT]
+        if self._count == self._table.shape[1]:
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)], axis=1)
+        self._table[:, self._count] = [bar, track, position, pitch, start, end, self._order, 1, *rest]
+        self._count += 1
+        self._after = position * 256 + pitch
+        self._reference, self._before = (pitch if pitch < 128 else NONE), rest
+        return [start, end, pitch, *rest]
