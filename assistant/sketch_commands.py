@@ -46,7 +46,7 @@ def run_sketch(arguments: Namespace) -> None:
         from assistant.sound import record
 
         for path, made in zip(sounds, sketches, strict=True):
-            record(made.score, path, force=arguments.force)
+            record(made.score, path, force=arguments.force, instruments=arguments.instrument)
     if arguments.json:
         print(json.dumps(_described(brief, sketches, paths, sounds, options), indent=1, ensure_ascii=False))
     else:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple
 
 from assistant.pipeline import Candidate, Options, Request, part_request, propose
 from models.constraints import Controls, Limits, Spot
@@ -22,6 +24,8 @@ from models.text.genres import KIT, styles
 from models.text.plan import (
     CELL_TICKS,
     LEAST_BARS_TO_END,
+    PHRASE,
+    SINGING,
     TICKS,
     Part,
     Role,
@@ -31,28 +35,34 @@ from models.text.plan import (
     empty_score,
     ending,
     feel_for,
+    form,
     levelled,
     parts_of,
+    phrases,
     spans,
     swing_notes,
 )
+from models.text.reading import words_of
 from models.theory import Chord, ChordChange, Key, chord_track, parse_key
 
 FILL_EVERY = 4  # bars; the network writes the last of so many drum bars
+BOOGIE = "boogie"  # a bass that pianists play with their left hand
+WALKING = 3  # notes of a bass pattern's bar that are the network's, from which on it walks
 SAMPLING = Sampling(temperature=1.0, top_p=0.95)
 _FILL_PIECES = ("kick", "snare", "hat", "open", "floor", "low_tom", "tom", "high_tom", "crash", "ride")
 _OPTIONAL = ("hat", "ride", "open", "shaker", "tambourine", "pedal")  # what a fill may leave out of the pattern
 # Least and most notes of a 4/4 bar, by role, for density -2 to 2.
 _DENSITY: dict[Role, tuple[tuple[int, int], ...]] = {
     Role.BASS: ((1, 2), (1, 4), (2, 6), (4, 8), (6, 10)),
-    Role.CHORDS: ((2, 6), (3, 10), (4, 14), (6, 18), (8, 24)),
+    Role.CHORDS: ((1, 4), (2, 6), (4, 14), (6, 18), (8, 24)),
     Role.PAD: ((2, 4), (2, 5), (3, 7), (3, 9), (4, 12)),
-    Role.MELODY: ((1, 3), (1, 5), (2, 8), (4, 12), (6, 16)),
-    Role.SECOND: ((0, 3), (0, 4), (1, 7), (2, 10), (4, 14)),
+    Role.MELODY: ((1, 3), (1, 4), (3, 8), (5, 12), (8, 16)),
+    Role.SECOND: ((0, 3), (1, 4), (2, 7), (3, 10), (5, 14)),
     Role.SOLO: ((3, 8), (4, 12), (6, 18), (8, 24), (12, 32)),
 }
 _VOICES = {Role.BASS: 1, Role.CHORDS: 4, Role.PAD: 4, Role.MELODY: 1, Role.SECOND: 1, Role.SOLO: 5}
 _LEAPS = {Role.MELODY: 2, Role.SECOND: 2}
+_HANDS = (60, 24)  # where the hands of one player part, and the least range for two
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +78,44 @@ class Sketch:
         return sum(len(track.notes) for track in self.score.tracks)
 
 
+class Player(NamedTuple):
+    """What plays one of the network's tracks: a part of the sketch, or a hand of it. place: the part's."""
+
+    place: int
+    part: Part
+
+
+def players(brief: Brief, asked: Controls) -> list[Player]:
+    """Who plays: the parts, and after them the left hands of those that play melody and chords at once."""
+    parts = narrowed(parts_of(brief), asked)
+    result = [Player(index, part) for index, part in enumerate(parts)]
+    textures = [styles().textures[name] for name, _ in brief.textures[:1]]
+    single = any(texture.polyphony == 1 for texture in textures) or (asked.max_polyphony or 4) < 4
+    split, least = _HANDS
+    for index, part in enumerate(parts):
+        if part.role is Role.SOLO and not single and part.high - part.low >= least and not asked.density:
+            middle = max(part.low + 12, min(part.high - 12, split))
+            alone = all(other.role is not Role.BASS for other in parts)
+            left = replace(part, role=Role.CHORDS, low=max(part.low, middle - (22 if alone else 14)), high=middle)
+            if alone and brief.bass == BOOGIE:
+                left = replace(part, role=Role.BASS, low=max(28, part.low - 12), high=middle - 7)
+            result[index] = Player(index, replace(part, role=Role.MELODY, low=middle, high=min(part.high, 81)))
+            result.append(Player(index, left))
+    return result
+
+
 def sketch_request(brief: Brief, options: Options = Options()) -> Request | None:
     """The request for what the network writes of a sketch; None where the patterns leave it nothing to write.
 
     The key, range, density and voices of `options` narrow what the roles allow.
     """
     score, asked, key = empty_score(brief), options.controls, parse_key(brief.key)
-    parts = narrowed(parts_of(brief), asked)
+    playing = players(brief, asked)
     last = brief.bars - 1 if _ends(brief, asked) else brief.bars
     region: set[tuple[int, int]] = set()
-    tracks = list(score.tracks)
+    tracks = [score.tracks[player.place] for player in playing]
     spots: list[Spot] = []
-    for index, part in enumerate(parts):
+    for index, (_, part) in enumerate(playing):
         if part.role is Role.DRUMS:
             notes, fills = _drums(brief, score)
             tracks[index] = tracks[index].with_notes(notes)
@@ -92,10 +128,12 @@ def sketch_request(brief: Brief, options: Options = Options()) -> Request | None
         spots += _spots(brief, part, index, score, asked)
     if not region:
         return None
-    controls = Controls(key=asked.key or key, follow_chords=True, spots=tuple(spots))
+    shape = form(brief, [player.part for player in playing], last)
+    controls = Controls(key=asked.key or key, follow_chords=True, spots=tuple(spots), passing=shape.singing)
     options = replace(options, controls=controls, progression=None)
     new = frozenset(track for _, track in region if not tracks[track].notes)
-    return part_request(score.with_tracks(tracks), frozenset(region), options, new)
+    request = part_request(score.with_tracks(tracks), frozenset(region), options, new)
+    return replace(request, words=words_of(brief), form=shape)
 
 
 def sketch(
@@ -146,12 +184,12 @@ def _nothing_to_write(brief: Brief, options: Options) -> Request:
 
 def _ends(brief: Brief, asked: Controls) -> bool:
     """Whether the last bar is an ending, which has one chord and so no density of its own."""
-    return brief.bars >= LEAST_BARS_TO_END and asked.density is None
+    return brief.bars >= LEAST_BARS_TO_END and asked.density is None and not brief.loop
 
 
 def _drums(brief: Brief, score: Score) -> tuple[list[Note], list[int]]:
     """The pattern in all bars but those that the network fills, and the numbers of those."""
-    fills = list(range(FILL_EVERY - 1, brief.bars - 1, FILL_EVERY))
+    fills = list(range(FILL_EVERY - 1, brief.bars - (not brief.loop), FILL_EVERY))
     notes = []
     for index in range(brief.bars):
         if index not in fills:
@@ -175,7 +213,8 @@ def _spots(brief: Brief, part: Part, index: int, score: Score, asked: Controls) 
     textures = [styles().textures[name] for name, _ in brief.textures]
     texture = textures[0] if textures and part.role in (Role.CHORDS, Role.SOLO, Role.PAD) else None
     for first, section in spans(brief):
-        level = max(-2, min(2, brief.density + section.density + (texture.density // 2 if texture else 0)))
+        lead = styles().genres[brief.genre].lead if part.role in SINGING else 0
+        level = max(-2, min(2, brief.density + lead + section.density + (texture.density // 2 if texture else 0)))
         least, most = _DENSITY[part.role][level + 2]
         density = (int(least * bar), max(1, round(most * bar)))
         voices = _VOICES[part.role]
@@ -193,6 +232,12 @@ def _spots(brief: Brief, part: Part, index: int, score: Score, asked: Controls) 
         limits = Limits((low, high), asked.density or density, voices, asked.leaps or _LEAPS.get(part.role),
                         asked.syncopation)  # fmt: skip
         spots.append(Spot(limits, frozenset({index}), (first, first + section.bars - 1)))
+        if part.role in SINGING and not asked.density:  # phrases breathe at their ends
+            ends = [p.first + p.bars - 1 for p in phrases(brief) if p.bars >= PHRASE]
+            calm = limits._replace(density=(density[0] // 2, max(2, round(0.6 * density[1]))))
+            spots += [
+                Spot(calm, frozenset({index}), (bar, bar)) for bar in ends if first <= bar < first + section.bars
+            ]
     return spots
 
 
@@ -201,9 +246,13 @@ def _spots(brief: Brief, part: Part, index: int, score: Score, asked: Controls) 
 
 def finish(brief: Brief, score: Score, asked: Controls = Controls()) -> Score:
     """The candidate's score with its plan kept: bass on the roots, chords of three voices where they change, fills
-    that fit the pattern, ending, swing and dynamics. Notes lie inside the sketch's bars."""
-    parts, key = narrowed(parts_of(brief), asked), parse_key(brief.key)
+    that fit the pattern, ending, swing and dynamics. Both hands of a player are one track again. Notes lie inside
+    the sketch's bars."""
+    playing, key = players(brief, asked), parse_key(brief.key)
+    parts = [player.part for player in playing]
     chords = chord_track(score)
+    below = [part for part in parts if part.role in (Role.CHORDS, Role.PAD)]
+    lowest = min(below, key=lambda part: part.low) if below and Role.BASS not in [p.role for p in parts] else None
     lines: list[list[Note]] = []
     for part, track in zip(parts, score.tracks, strict=True):
         notes = list(track.notes)
@@ -213,18 +262,34 @@ def finish(brief: Brief, score: Score, asked: Controls = Controls()) -> Score:
             notes = _bass(brief, score, part, key, notes, asked)
         elif part.role in (Role.CHORDS, Role.PAD) and asked.density is None and (asked.max_polyphony or 4) >= 3:
             notes = _voiced(brief, part, key, notes, chords)
+        notes = _sustained(notes, part.role, score)
         if _ends(brief, asked):
             notes = _with_ending(brief, score, part, key, notes, chords)
             if asked.max_polyphony and part.role is not Role.DRUMS:
                 last = [note for note in notes if note.start >= score.bar(brief.bars - 1).start]
                 notes = [note for note in notes if note not in last[asked.max_polyphony :]]
-        lines.append(notes)
+        lines.append(_rooted(part, key, notes, chords) if part is lowest else notes)
     lines = _with_thirds(parts, key, lines, chords, score.length)
     tracks: list[Track] = []
-    for notes, track in zip(lines, score.tracks, strict=True):
-        played = swing_notes(notes) if brief.swing else notes
-        tracks.append(track.with_notes(_levels(brief, score, _inside(played, score.length))))
+    for index in range(len(brief.instruments)):
+        own = [note for player, line in zip(playing, lines, strict=True) if player.place == index for note in line]
+        played = swing_notes(own) if brief.swing else own
+        tracks.append(score.tracks[index].with_notes(_levels(brief, score, _inside(played, score.length))))
     return score.with_tracks(tracks)
+
+
+def _sustained(notes: Sequence[Note], role: Role, score: Score) -> list[Note]:
+    """Notes that last as their part wants: pads until their next onset, others at least for most of the time to it,
+    up to a part of a beat."""
+    least = {Role.PAD: 4 * TICKS, Role.CHORDS: TICKS // 2, Role.MELODY: 3 * TICKS // 4, Role.SECOND: 3 * TICKS // 4}
+    onsets = sorted({note.start for note in notes})
+    following = dict(pairwise(onsets))
+    result = []
+    for note in notes:
+        bar = score.bar_at(note.start)
+        gap = following.get(note.start, bar.end) - note.start
+        result.append(note._replace(duration=max(note.duration, min(gap, least.get(role, 0)))))
+    return result
 
 
 def _with_thirds(
@@ -248,7 +313,11 @@ def _with_thirds(
             continue
         for index in order:
             options = [
-                n for i, n in inside if i == index and (n.start > change.tick or parts[i].role is not Role.BASS)
+                n
+                for i, n in inside
+                if i == index
+                and (n.start > change.tick or parts[i].role is not Role.BASS)
+                and (n.end < end or parts[i].role is not Role.MELODY)  # a melody ends at home
             ]
             if not options:
                 continue
@@ -302,7 +371,7 @@ def _kept_plan(brief: Brief, score: Score, notes: Sequence[Note]) -> list[Note]:
     for index in range(brief.bars):
         bar = score.bar(index)
         inside = [n for n in notes if bar.start <= n.start < bar.end]
-        if (index + 1) % FILL_EVERY or index == brief.bars - 1:
+        if (index + 1) % FILL_EVERY or (index == brief.bars - 1 and not brief.loop):
             result += inside
             continue
         plan = drum_notes(brief, index, bar.start, bar.length)
@@ -348,6 +417,26 @@ def _voiced(brief: Brief, part: Part, key: Key, notes: Sequence[Note], chords: S
     return sorted(result)
 
 
+def _rooted(part: Part, key: Key, notes: Sequence[Note], chords: Sequence[ChordChange]) -> list[Note]:
+    """The notes with the chord's root lowest where it changes, as somebody plays where there is no bass."""
+    result = list(notes)
+    for place, change in enumerate(chords):
+        end = chords[place + 1].tick if place + 1 < len(chords) else None
+        inside = [n for n in notes if n.start >= change.tick and (end is None or n.start < end)]
+        if not inside or change.chord is None:
+            continue
+        stroke = [note for note in inside if note.start == inside[0].start]
+        pitches = {note.pitch for note in stroke}
+        root = chord_pitch(change.chord, "R", key, part, min(min(pitches), part.low + 12))
+        if root in pitches:
+            result = [n for n in result if n not in stroke or n.pitch >= root]
+        else:
+            result.remove(stroke[0])
+            result = [n for n in result if n not in stroke or n.pitch > root]
+            result.append(stroke[0]._replace(pitch=root))
+    return sorted(result)
+
+
 def _bass(brief: Brief, score: Score, part: Part, key: Key, notes: Sequence[Note], asked: Controls) -> list[Note]:
     """The bass in the pattern of the style, or as it was written with the root at every change of chord."""
     if asked.density is not None:
@@ -390,12 +479,24 @@ def _patterned_bass(
             if degree == "x":
                 choice = min(inside, key=lambda note: abs(note.start - tick), default=None)
                 pitch = chord_pitch(chord, "5", key, part, near) if choice is None else choice.pitch
+                if pattern.count("x") >= WALKING:
+                    root = chord_pitch(_chord_at(chords, bar.end), "R", key, part, part.low + 8)
+                    pitch = _walked(pitch, near, root, number + 1 == len(places), key, part)
             else:
                 pitch = chord_pitch(chord, degree, key, part, near if degree != "R" else part.low + 8)
             near = pitch
             accent = 92 if place == 0 else 82
             result.append(Note(tick, pitch, max(CELL_TICKS, (following - tick) * 9 // 10), accent))
     return result
+
+
+def _walked(pitch: int, before: int, root: int, last: bool, key: Key, part: Part) -> int:
+    """The pitch, or the nearest for a walking bass, which never stays and reaches the next root by a step."""
+    scale = [p for p in range(part.low, part.high + 1) if p % 12 in key.pitch_classes and p != before]
+    if last:
+        steps = [p for p in scale if 0 < abs(p - root) <= 2]
+        scale = steps or scale
+    return min(scale, key=lambda p: (abs(p - pitch), abs(p - root)), default=pitch)
 
 
 def _chord_at(chords: Sequence[ChordChange], tick: int) -> Chord | None:

@@ -5,7 +5,8 @@ are allowed, so a hard control holds by construction. `violations` looks at a fi
 in hand but the controls, and is what every promise is tested against.
 
     key        notes are of its scale (drums are free)
-    chords     a note that starts on a beat, or lasts a beat or longer, is a tone of the chord it starts in
+    chords     a note that starts on a beat, or lasts a beat or longer, is a tone of the chord it starts in; on
+               tracks that may pass through other tones, beats are the bar's begin and middle alone
     range      pitches lie in it (drums are free)
     density    notes a bar and track
     polyphony  notes of a track that sound at once
@@ -83,7 +84,8 @@ class Controls:
     """What every candidate must keep to. None means free.
 
     key: scale lock. follow_chords: keep to the score's chord track in the region. The rest are as in Limits, and
-    hold everywhere but where one of `spots` says something else; of several, the last.
+    hold everywhere but where one of `spots` says something else; of several, the last. passing: tracks whose short
+    notes need a tone of the chord only at the begin and the middle of a bar, as melodies do.
     """
 
     key: Key | None = None
@@ -94,6 +96,7 @@ class Controls:
     leaps: int | None = None
     syncopation: int | None = None
     spots: tuple[Spot, ...] = ()
+    passing: frozenset[int] = frozenset()
 
     @property
     def limits(self) -> Limits:
@@ -218,7 +221,7 @@ class Rules:
         self.short: BoolArray = (
             np.maximum(1, self._ticks(DURATIONS.astype(np.int64) * MICRO_PER_TICK)) < ticks_per_quarter
         )
-        self._tables: dict[tuple[bool, int, bytes, tuple[int, int]], BoolArray] = {}
+        self._tables: dict[tuple[bool, bool, int, bytes, tuple[int, int]], BoolArray] = {}
         self._played: dict[tuple[int, int], tuple[BoolArray, NDArray[np.int64]]] = {}
         self.cells: dict[tuple[int, int], Cell] = {}
         begins = np.concatenate([[0], np.cumsum(piece.bars[:, 0])]).astype(int)
@@ -243,7 +246,8 @@ class Rules:
         micros, ticks = self._micros(bar)
         if bar == first:
             micros = micros & (ticks >= 0)
-        allowed = self._table(bar, drum, limits.pitch_range or (0, 127))
+        passing = track in self.controls.passing
+        allowed = self._table(bar, drum, limits.pitch_range or (0, 127), passing)
         load = np.zeros(len(allowed), dtype=np.int32)
         kept = self._kept[track]
         reach = self.ticks_per_quarter  # more than micro-timing reaches
@@ -301,14 +305,14 @@ class Rules:
         """The positions that ticks from a bar line are read as."""
         return snap((ticks * np.float64(GRID / self.ticks_per_quarter)).ravel()).reshape(ticks.shape)
 
-    def _table(self, bar: int, drum: bool, pitch_range: tuple[int, int]) -> BoolArray:
+    def _table(self, bar: int, drum: bool, pitch_range: tuple[int, int], passing: bool = False) -> BoolArray:
         """What the controls allow in a bar: [length, 2, 256]. Shared by the bars that are alike."""
         grid, controls = self._grid[bar], self.controls
         where = np.arange(grid.grid_length, dtype=np.int32)
         chords = np.zeros(len(where), dtype=np.int32)
         if controls.follow_chords and not drum:
             chords = chords_at(self._piece, np.full(len(where), bar, dtype=np.int32), where)
-        key = (drum, grid.grid_length, chords.tobytes(), pitch_range)
+        key = (drum, passing, grid.grid_length, chords.tobytes(), pitch_range)
         if key in self._tables:
             return self._tables[key]
         table = np.zeros((len(where), 2, FIELDS["pitch"]), dtype=bool)
@@ -326,7 +330,8 @@ class Rules:
                 if tones is not None:
                     tone = np.isin(pitch % 12, list(tones))
                     table[chords == chord, 1, :128] &= tone
-                    on_beat = where % GRID == 0 if self.short.any() else True
+                    beat = strong_place(grid.grid_length) if passing else GRID
+                    on_beat = where % beat == 0 if self.short.any() else True
                     table[(chords == chord) & on_beat, 0, :128] &= tone
         self._tables[key] = table
         return table
@@ -372,6 +377,16 @@ class Rules:
         open_cells = {cell.bar: cell for cell in self.cells.values() if cell.room().any()}
         for bar, cell in open_cells.items():
             cell.last_of_bar = not struck[bar]
+
+
+def strong_place(length: int) -> int:
+    """Grid ticks from one strong place of a bar of so many to the next: half the bar, or all of it where it has no
+    middle."""
+    return length // 2 if length % GRID == 0 else length  # a middle on an eighth
+
+
+def _grid_length(score: Score, bar: int) -> int:
+    return round(score.bar(bar).length * GRID / score.ticks_per_quarter)
 
 
 def _runs(region: BoolArray) -> Iterator[tuple[int, int, int]]:
@@ -612,7 +627,8 @@ def violations(
         if controls.key and note.pitch % 12 not in controls.key.pitch_classes:
             found.append(f"{name} is not of {controls.key.name}")
         long = note.duration >= score.ticks_per_quarter
-        if chords and (position % GRID == 0 or long):
+        beat = strong_place(_grid_length(score, bar)) if track in controls.passing else GRID
+        if chords and (position % beat == 0 or long):
             around = [chords[i].chord for i in _changes_near(chords, place, score.ticks_per_quarter / GRID / 2)]
             if around and all(chord and note.pitch % 12 not in chord.pitch_classes for chord in around):
                 found.append(f"{name} is not a tone of {chord_symbol(around[0])}")

@@ -24,13 +24,15 @@ SLOWEST, FASTEST = 20, 320
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the form. density, register and dynamics: steps up or down from the whole piece's."""
+    """A part of the form. density, register and dynamics: steps up or down from the whole piece's. chords: its own,
+    where it has any."""
 
     name: str
     bars: int = 0  # 0: an equal share
     density: int = 0
     register: int = 0
     dynamics: int = 0
+    chords: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Facts:
     registers: tuple[tuple[str, int], ...] = ()
     dynamics: str | None = None
     sections: tuple[Section, ...] = ()
+    loop: bool = False
     colours: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -77,6 +80,7 @@ class Brief:
 
     tempo: quarter notes a minute. chords: bars of symbols ("Dm7 | G7") or numerals of the key ("ii7 | V7").
     density and register: -2 to 2. genres, moods, textures: (name, how near the words come), best first.
+    loop: whether the last bar leads back to the first, in place of an ending.
     said: names of the fields that the words fixed. remarks: what the words left unclear, as sentences.
     """
 
@@ -96,6 +100,7 @@ class Brief:
     registers: tuple[tuple[str, int], ...] = ()
     dynamics: str = "mf"
     sections: tuple[Section, ...] = ()
+    loop: bool = False
     genres: Ranked = ()
     moods: Ranked = ()
     textures: Ranked = ()
@@ -112,17 +117,17 @@ class Brief:
             "tempo": f"{self.tempo:.4g} bpm",
             "meter": "{}/{}".format(*self.meter),
             "key": self.key,
-            "length": f"{self.bars} bar{'' if self.bars == 1 else 's'}",
+            "length": f"{self.bars} bar{'' if self.bars == 1 else 's'}{', a loop' if self.loop else ''}",
             "tracks": ", ".join(self.instruments),
             "chords": self.chords,
             "drums": f"{self.drums or 'none'}, {'swung' if self.swing else 'straight'}",
             "notes": _levels(self),
-            "form": " ".join(f"{s.name} ({s.bars})" for s in self.sections),
+            "form": ", ".join(f"{s.name} ({s.bars}{': ' if s.chords else ''}{s.chords})" for s in self.sections),
             "mood": ", ".join(name for name, _ in self.moods),
             "texture": ", ".join(name for name, _ in self.textures),
         }
         origin = {"style": ("genre",), "tempo": ("tempo",), "meter": ("meter",), "key": ("key",),
-                  "length": ("bars",), "tracks": ("instruments",), "chords": ("chords",),
+                  "length": ("bars", "loop"), "tracks": ("instruments",), "chords": ("chords",),
                   "drums": ("drums", "swing"), "form": ("sections",),
                   "notes": ("density", "register", "dynamics")}  # fmt: skip
         result = []
@@ -255,10 +260,11 @@ def _sections(value: object) -> tuple[Section, ...]:
     result = []
     for entry in _list("sections", value):
         if not isinstance(entry, dict) or entry.keys() - {item.name for item in fields(Section)}:
-            raise _wrong("sections", entry, "A section has name, bars, density, register and dynamics.")
+            raise _wrong("sections", entry, "A section has name, bars, density, register, dynamics and chords.")
         steps = {name: level(entry.get(name, 0)) for name in ("density", "register", "dynamics")}
         bars = _whole("sections", 0, MOST_BARS)(entry.get("bars", 0))
-        result.append(Section(_text(entry.get("name", "")), bars, **steps))
+        chords = _chords(entry["chords"]) if entry.get("chords") else ""
+        result.append(Section(_text(entry.get("name", "")), bars, **steps, chords=chords))
     return tuple(result)
 
 
@@ -277,10 +283,13 @@ def _registers(value: object) -> tuple[tuple[str, int], ...]:
     return tuple((parse_instrument(_text(name)).name, _whole("registers", -2, 2)(step)) for name, step in rows)
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong("swing", value, "Write true or false.")
-    return value
+def _flag(name: str) -> Any:
+    def read(value: object) -> bool:
+        if not isinstance(value, bool):
+            raise _wrong(name, value, "Write true or false.")
+        return value
+
+    return read
 
 
 def _strings(value: object) -> tuple[str, ...]:
@@ -302,7 +311,8 @@ def _bass(value: object) -> str:
 _READERS: dict[str, Any] = {
     "text": _text, "genre": _genre, "tempo": _number("tempo", SLOWEST, FASTEST), "meter": _meter, "key": _key,
     "bars": _whole("bars", 1, MOST_BARS), "instruments": _instruments, "chords": _chords, "drums": _drums,
-    "bass": _bass, "swing": _flag, "density": _whole("density", -2, 2), "register": _whole("register", -2, 2),
-    "registers": _registers, "dynamics": _choice("dynamics", DYNAMICS), "sections": _sections,
-    "genres": _ranked, "moods": _ranked, "textures": _ranked, "said": _strings, "remarks": _strings,
+    "bass": _bass, "swing": _flag("swing"), "loop": _flag("loop"), "density": _whole("density", -2, 2),
+    "register": _whole("register", -2, 2), "registers": _registers, "dynamics": _choice("dynamics", DYNAMICS),
+    "sections": _sections, "genres": _ranked, "moods": _ranked, "textures": _ranked, "said": _strings,
+    "remarks": _strings,
 }  # fmt: skip

@@ -22,16 +22,18 @@ from models.theory import Key, parse_key, try_chord
 def read_facts(text: str) -> Facts:
     """What the text says outright. UserError for an empty or overlong text and for impossible facts."""
     scanner = Scanner(text)
+    own_chords = _section_chords(scanner)
     chords = _chords(scanner)
     key, tonic, mode = _key(scanner)
     tempo = _tempo(scanner)
     meter = _meter(scanner)
-    sections = _sections(scanner)
+    sections, common = _with_chords(_sections(scanner), own_chords)
+    chords = chords or common
     bars, seconds = _length(scanner)
     tracks = _tracks(scanner)
     phrases = negations(scanner, list(find_phrases(scanner)))
     facts = Facts(tempo=tempo, meter=meter, key=key, tonic=tonic, bars=bars, seconds=seconds, tracks=tracks,
-                  chords=chords)  # fmt: skip
+                  chords=chords, loop=_loops(scanner))  # fmt: skip
     facts = _apply(scanner, facts, phrases, mode, sections)
     return replace(facts, colours=_colours(scanner), remarks=tuple(scanner.remarks))
 
@@ -62,12 +64,49 @@ def _chords(scanner: Scanner) -> str | None:
             if not enough or (bare and not introduced) or not all(map(is_chord, words)) or _is_form(words):
                 scanner.unread(match)
                 continue
-            if "|" in text:
-                return " | ".join(
-                    " ".join(re.split(r"[\s,-]+", bar.strip())) for bar in text.strip("| ").split("|")
-                )
-            return " | ".join(words)
+            return _bars_of_chords(text, words)
     return None
+
+
+def _section_chords(scanner: Scanner) -> dict[str, str]:
+    """The chords that are told of parts of the form: "verse in Am F C G, chorus: C G"."""
+    found: dict[str, str] = {}
+    said = r"(?:\s+(?:is|are|in|on|over|with|uses|using|goes|plays|runs|has|chords?|progression|the|like|to|from))*"
+    name = rf"(?:(?i:({_PARTS})s?)|([A-D])(?: (?:section|part))?(?=\s*[:=]))"
+    for word, is_chord in ((_NUMERAL_WORD, is_numeral), (_CHORD_WORD, _is_symbol)):
+        run = rf"{word}(?:{_BETWEEN}{word}(?![\w#♯♭'])(?!\s*[:=]))+"
+        for match in scanner.matches(rf"(?<![\w-]){name}{said}\s*[:=]?\s*({run})(?![\w#♯♭'])", cased=True):
+            scanner.unread(match)
+            words = [part for part in re.split(r"(?:->|→|>|\||,|\s|-)+", match[3]) if part]
+            if len(words) < 2 or not all(map(is_chord, words)) or _is_form(words):
+                continue
+            scanner.take(*match.span(3))
+            found.setdefault((match[1] or match[2]).lower(), _bars_of_chords(match[3], words))
+    return found
+
+
+def _bars_of_chords(text: str, words: list[str]) -> str:
+    """Bars as they are written with bar lines; a chord a bar without."""
+    if "|" not in text:
+        return " | ".join(words)
+    return " | ".join(" ".join(re.split(r"[\s,-]+", bar.strip())) for bar in text.strip("| ").split("|"))
+
+
+def _with_chords(sections: tuple[Section, ...], chords: dict[str, str]) -> tuple[tuple[Section, ...], str | None]:
+    """The sections with their own chords, and all of those, to find the key by; chords of one part alone are the
+    whole piece's."""
+    if not chords:
+        return sections, None
+    if len(chords) > 1 and not sections:
+        sections = tuple(Section(name.upper() if len(name) == 1 else name) for name in chords)
+    sections = tuple(replace(section, chords=chords.get(section.name.lower(), "")) for section in sections)
+    return sections, " | ".join(chords.values())
+
+
+def _loops(scanner: Scanner) -> bool:
+    """Whether what is asked for goes round and round."""
+    words = r"\b(?:loop(?:s|able|ed|ing)?|seamless(?:ly)?|endless(?:ly)?|(?:no|without an?) ending)\b"
+    return bool(list(scanner.matches(words)))
 
 
 def _is_symbol(word: str) -> bool:

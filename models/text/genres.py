@@ -40,6 +40,7 @@ class Genre:
     drums: str | None = None
     swing: bool = False
     density: int = 0
+    lead: int = 0
     register: int = 0
     dynamics: str = "mf"
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
+from models.form import Again, Form, Kind
 from models.instruments import DRUMS_NAME, PROGRAM_NAMES, family_of
 from models.piece import GRID
 from models.score import KeySignature, Marker, Meter, Note, Score, Tempo, Track
@@ -126,16 +128,21 @@ def parts_of(brief: Brief) -> list[Part]:
     """The parts of a brief, with the pitches that instrument, role and register leave each."""
     steps = dict(brief.registers)
     result = []
-    for name, role in zip(brief.instruments, roles(brief.instruments), strict=True):
+    playing = roles(brief.instruments)
+    for name, role in zip(brief.instruments, playing, strict=True):
         if role is Role.DRUMS:
             result.append(Part(name, role, 0, 127))
             continue
         low, high = RANGES.get(name) or RANGES[family_of(PROGRAM_NAMES.index(name))]
         shift = 5 * steps.get(name, brief.register if role is not Role.BASS or brief.register < 0 else 0)
         if role in (Role.CHORDS, Role.PAD):
-            low, high = (max(low, 48), min(high, 74)) if min(high, 74) - max(low, 48) >= 11 else (low, high)
-        elif role in (Role.MELODY, Role.SECOND):
-            low = max(low, high - (26 if role is Role.MELODY else 31))
+            top = 67 if Role.MELODY in playing else 72
+            low, high = (max(low, 48), min(high, top)) if min(high, top) - max(low, 48) >= 11 else (low, high)
+        elif role is Role.MELODY:  # above the chords, and not at the top of the instrument for ever
+            low, high = (max(low, high - 22), high - 3) if high - low >= 18 else (low, high)
+            low = 60 if low < 60 <= high - 13 and Role.CHORDS in playing else low
+        elif role is Role.SECOND:
+            low = max(low, high - 31)
         elif role is Role.BASS:
             high = min(high, low + 22)
         low, high = low + shift, high + shift
@@ -190,20 +197,23 @@ def spans(brief: Brief) -> list[tuple[int, Section]]:
 def progression(brief: Brief) -> Progression:
     """A chord list for every bar: the brief's, over and over, and home at the end.
 
-    Where the chords are the style's and not the user's, the last bar is the tonic and the one before leads there.
+    Where the chords are the style's and not the user's, the last bar is the tonic and the one before leads there; a
+    loop's last bar leads to its first.
     """
     key = parse_key(brief.key)
-    chords = read_chords(brief.chords, key)
+    whole = read_chords(brief.chords, key)
     bars: Progression = []
     for first, section in spans(brief):
+        chords = read_chords(section.chords, key) if section.chords else whole
         bars += [chords[(bar if len(chords) > section.bars else bar - first) % len(chords)]
                  for bar in range(first, first + section.bars)]  # fmt: skip
     if "chords" in brief.said:
         return bars
     home = tonic_chord(brief, key)
-    bars[-1] = [home]
+    bars[-1] = [_leading(key, home) if brief.loop and brief.bars > 1 else home]
     if brief.bars >= LEAST_BARS_TO_END:
-        bars[-2] = [_leading(key, home)]
+        if not brief.loop:
+            bars[-2] = [_leading(key, home)]
         if bars[0] and (is_minor(key) or bars[0][0] is None or bars[0][0].root != key.tonic):
             bars[0] = [home]  # what begins elsewhere is heard in another key
     return bars
@@ -231,6 +241,78 @@ def _leading(key: Key, home: Chord) -> Chord:
         return numeral_chord("V7", key)
     del home
     return numeral_chord("v", key) if key.mode in ("aeolian", "minor pentatonic") else numeral_chord("V", key)
+
+
+# --- Form ---------------------------------------------------------------------------------------------
+
+PHRASE = 4  # bars
+LETTERS = ("", "A", "AA", "AAB", "AABA")  # of so many phrases; more go round
+SINGING = (Role.MELODY, Role.SECOND)
+
+
+class Phrase(NamedTuple):
+    """Bars of a section that belong together. like: the first bar of the phrase that it takes up."""
+
+    first: int
+    bars: int
+    like: int | None = None
+
+
+def phrases(brief: Brief) -> list[Phrase]:
+    """The phrases of a sketch: of four bars, AABA in every section; a section takes up an earlier one of its name
+    and kind."""
+    result: list[Phrase] = []
+    known: dict[tuple[object, ...], list[Phrase]] = {}
+    for first, section in spans(brief):
+        own = (section.name, section.bars, section.density, section.register)
+        before = known.get(own, [])
+        inside: list[Phrase] = []
+        lengths = [PHRASE] * (section.bars // PHRASE)
+        if (rest := section.bars % PHRASE) and lengths and rest == 1:
+            lengths[-1] += 1
+        elif rest:
+            lengths.append(rest)
+        for number, bars in enumerate(lengths):
+            begin = first + sum(lengths[:number])
+            letters = LETTERS[min(len(lengths), PHRASE)]
+            letter = letters[number % PHRASE]
+            model = next((p for p, other in zip(inside, letters * number, strict=False) if other == letter), None)
+            if before:
+                model = before[number]
+            inside.append(Phrase(begin, bars, model.first if model else None))
+        known.setdefault(own, inside)
+        result += inside
+    return result
+
+
+def form(brief: Brief, parts: Sequence[Part], bars: int) -> Form:
+    """What of the first `bars` bars takes up earlier ones: melodies come back with another ending, and go on in the
+    rhythm that they began with; accompaniments keep their figure."""
+    again: list[Again] = []
+    for phrase in phrases(brief):
+        for offset in range(phrase.bars):
+            bar = phrase.first + offset
+            for track, part in enumerate(parts):
+                turn = _turn(phrase, offset, part.role)
+                if turn is not None and bar < bars:
+                    again.append(Again(bar, track, *turn))
+    singing = frozenset(track for track, part in enumerate(parts) if part.role in SINGING)
+    return Form(tuple(again), singing)
+
+
+def _turn(phrase: Phrase, offset: int, role: Role) -> tuple[int, Kind] | None:
+    """Which bar a bar of a phrase takes up, and how; None where it is new."""
+    if role is Role.DRUMS:
+        return None  # every fill is a new one
+    last = offset == phrase.bars - 1 and phrase.bars > 1
+    leads = role in (*SINGING, Role.SOLO)
+    if phrase.like is not None and not (leads and last):
+        return phrase.like + min(offset, PHRASE - 1), "notes"
+    if role in (Role.CHORDS, Role.PAD, Role.BASS) and offset > 1:
+        return phrase.first + offset % 2, "rhythm"
+    if leads and offset == 2 and not last:
+        return phrase.first, "rhythm" if role is Role.SOLO else "contour"
+    return None
 
 
 # --- Patterns -----------------------------------------------------------------------------------------

@@ -3,9 +3,8 @@
     words ─ facts.read_facts ─► Facts ─┐
           └ sentences (or plain words) ─► ranked genres, moods, textures ─┴─ complete ─► Brief
 
-The sentence encoder ranks what no table settles. A network trained with captions takes the same sentence's vector
-as its text slots; the one that ships has none, so the ranking reaches it as instruments, chords, drum plans, cell
-attributes and controls.
+The sentence encoder ranks what no table settles: the ranking becomes instruments, chords, drum plans, cell
+attributes and controls. The same sentence's vector is the network's own text slot (words_of).
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load, save_file
 
+from models.errors import UserError
 from models.instruments import DRUMS_NAME, PROGRAM_NAMES
 from models.text.brief import MOST_BARS, MOST_TRACKS, Brief, Facts, Ranked, Section
 from models.text.chords import is_minor, is_numeral, read_chords
@@ -56,6 +56,25 @@ def understand(text: str, encoder: SentenceEncoder | None = None, plain: bool = 
     textures = _rank(text, (), known.textures, encoder, facts.colours, 0.35)
     facts = replace(facts, remarks=(*facts.remarks, *_unknown_words(facts, encoder)))
     return complete(facts, text, genres, moods, textures)
+
+
+def words_of(brief: Brief) -> str:
+    """What the network is told of a brief: the user's words, as long as they still say what the brief does; else
+    the brief in words as captions have them."""
+    try:
+        unchanged = bool(brief.text) and _plan_of(understand(brief.text)) == _plan_of(brief)
+    except UserError:
+        unchanged = False
+    if unchanged:
+        return brief.text
+    moods = " ".join(name for name, _ in brief.moods[:1])
+    listed = ", ".join(dict.fromkeys(name.lower().rstrip(" 12") for name in brief.instruments))
+    return f"{moods} {brief.genre} with {listed}, {brief.tempo:.0f} bpm, {brief.meter[0]}/{brief.meter[1]}".strip()
+
+
+def _plan_of(brief: Brief) -> tuple[object, ...]:
+    """The fields of a brief that the network's words speak of."""
+    return brief.genre, round(brief.tempo), brief.meter, brief.instruments, brief.moods[:1]
 
 
 def _unknown_words(facts: Facts, encoder: SentenceEncoder | None) -> list[str]:
@@ -158,7 +177,7 @@ def complete(facts: Facts, text: str, genres: Ranked, moods: Ranked, textures: R
     if bars is None:
         told = sum(section.bars for section in sections)
         bars = told if told and all(section.bars for section in sections) else _usual_bars(genre, facts, sections)
-    sections, remark = lay_out(sections, bars)
+    sections, remark = lay_out(sections, bars := min(bars, MOST_BARS))
     instruments = _instruments(facts, genre)
     drums = (facts.drums or genre.drums or "backbeat") if DRUMS_NAME in instruments else None
     key = _key(facts, genre, leading)
@@ -173,6 +192,7 @@ def complete(facts: Facts, text: str, genres: Ranked, moods: Ranked, textures: R
         "chords": facts.chords, "drums": facts.drums, "swing": facts.swing is not None, "genre": facts.genres,
         "density": facts.density is not None, "register": facts.register is not None,
         "registers": facts.registers, "dynamics": facts.dynamics, "sections": facts.sections, "mode": facts.mode,
+        "loop": facts.loop,
     }  # fmt: skip
     return Brief(
         text=text,
@@ -191,6 +211,7 @@ def complete(facts: Facts, text: str, genres: Ranked, moods: Ranked, textures: R
         registers=facts.registers,
         dynamics=facts.dynamics or steps[max(1, min(len(steps) - 2, level))],
         sections=sections,
+        loop=facts.loop,
         genres=genres,
         moods=moods,
         textures=textures,
@@ -232,11 +253,19 @@ def _bars_in(facts: Facts, tempo: float, meter: tuple[int, int]) -> tuple[int, f
 
 
 def _usual_bars(genre: Genre, facts: Facts, sections: Sequence[Section]) -> int:
+    if any(section.chords for section in sections):
+        return sum(section.bars or _length_of(section.chords) for section in sections)
     if facts.chords and (count := len(read_chords(facts.chords, Key(0, "major")))) > 1:
         return max(count, DEFAULT_BARS // count * count)
     if sections:
         return 4 * len(sections)
     return 12 if genre.name == "blues" else DEFAULT_BARS
+
+
+def _length_of(chords: str) -> int:
+    """Bars of a section with some chords: as often as makes four."""
+    count = len(read_chords(chords, Key(0, "major"))) if chords else 4
+    return count * max(1, 4 // count)
 
 
 def lay_out(sections: Sequence[Section], bars: int) -> tuple[tuple[Section, ...], str]:

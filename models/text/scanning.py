@@ -143,11 +143,15 @@ class Scanner:
         """Matches where nothing has been read yet; each is read by being asked for."""
         for match in re.finditer(pattern, self.text if cased else self.low):
             if match.end() > match.start() and not any(self.read[match.start() : match.end()]):
-                self.read[match.start() : match.end()] = b"\1" * (match.end() - match.start())
+                self.take(match.start(), match.end())
                 yield match
 
     def unread(self, match: re.Match[str]) -> None:
         self.read[match.start() : match.end()] = bytes(match.end() - match.start())
+
+    def take(self, start: int, end: int) -> None:
+        """Mark characters as read."""
+        self.read[start:end] = b"\1" * (end - start)
 
     def remark(self, sentence: str) -> None:
         if sentence not in self.remarks:

@@ -149,3 +149,11 @@ def installed_encoder() -> SentenceEncoder | None:
     """The encoder, loaded once; None where its package is not installed."""
     folder = encoder_folder()
     return None if folder is None else SentenceEncoder(folder)
+
+
+@lru_cache(maxsize=64)
+def sentence_vector(text: str) -> Floats:
+    """What a network that was trained with captions takes of a text: [0 or 1, WIDTH]. No row for no text, and where
+    the encoder is not installed."""
+    encoder = installed_encoder() if text.strip() else None
+    return np.zeros((0, WIDTH), dtype=np.float32) if encoder is None else encoder([text])

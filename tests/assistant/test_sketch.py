@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assistant import pipeline
 from assistant.cli import main
 from assistant.editing import apply_exact, target_bars, target_tracks, thinned
 from assistant.pipeline import Options
@@ -149,6 +150,60 @@ def test_sections_differ_in_loudness() -> None:
     middle = score.bar(4).start
     parts = [[n.velocity for n in score.tracks[0].notes if (n.start < middle) == first] for first in (True, False)]
     assert sum(parts[1]) / len(parts[1]) > sum(parts[0]) / len(parts[0]) + 8
+
+
+def by_bar(score: Score, track: int) -> list[list[tuple[int, int]]]:
+    """Place and pitch of a track's notes, by bar."""
+    found: list[list[tuple[int, int]]] = [[] for _ in range(64)]
+    for note in score.tracks[track].notes:
+        bar = score.bar_at(note.start)
+        found[bar.index].append((note.start - bar.start, note.pitch))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_melody_comes_back_with_another_ending(seed: int) -> None:
+    brief = understand("waltz in G for flute, 16 bars, chords G | D | C | G", plain=True)
+    bars = by_bar(sketch(brief, AnyNotes(), Options(candidates=1, seed=seed))[0].score, 0)
+    assert bars[4:7] == bars[:3] and bars[12:15] == bars[:3]
+    third, first = ([place for place, _ in bars[bar]] for bar in (2, 0))
+    assert (
+        third == first[: len(third)] and len(third) >= len(first) - 1
+    )  # its last may give way to an early downbeat
+    assert bars[8:11] != bars[:3]
+
+
+@pytest.mark.parametrize("text", ["piano, 8 bars", "solo guitar, jazz, 4 bars", "boogie woogie piano in C, 8 bars"])
+def test_one_player_has_two_hands_and_one_track(text: str) -> None:
+    brief = understand(text, plain=True)
+    made = sketch(brief, AnyNotes(), Options(candidates=1, seed=3))[0]
+    assert len(made.score.tracks) == 1 and len(made.candidate.score.tracks) == 2
+    request = sketch_request(brief)
+    assert request is not None and request.form is not None and request.form.singing == frozenset({0})
+    assert {note.pitch < 60 for note in made.score.tracks[0].notes} == {True, False}
+
+
+def test_a_loop_goes_on_to_the_last_bar_and_a_piece_ends() -> None:
+    piece, loop = (understand(f"piano and bass in C{word}, pop, 8 bars", plain=True) for word in ("", ", a loop"))
+    ends, goes_on = (sketch(brief, AnyNotes(), Options(candidates=1, seed=4))[0].score for brief in (piece, loop))
+    assert all(len({place for place, _ in by_bar(ends, track)[7]}) == 1 for track in (0, 1))
+    assert any(len({place for place, _ in by_bar(goes_on, track)[7]}) > 1 for track in (0, 1))
+    assert max(note.end for track in goes_on.tracks for note in track.notes) <= goes_on.length
+
+
+def test_sections_sound_their_own_chords() -> None:
+    brief = understand("verse in Am F, chorus in C G, bass and piano, pop, 8 bars", plain=True)
+    score = sketch(brief, AnyNotes(), Options(candidates=1, seed=4))[0].score
+    bass = brief.instruments.index("Fingered Bass")
+    assert [bar[0][1] % 12 for bar in by_bar(score, bass)[:8]] == [9, 5, 9, 5, 0, 7, 0, 7]
+
+
+def test_words_reach_the_networks_task() -> None:
+    request = sketch_request(understand("dusty jazz waltz, flute, 4 bars"))
+    assert request is not None and request.words == "dusty jazz waltz, flute, 4 bars"
+    text = pipeline._prepare(request).task.text
+    assert text.shape == (1, 384) and abs(float((text**2).sum()) - 1) < 1e-4
+    assert pipeline._prepare(replace(request, words="")).task.text.shape == (0, 384)
 
 
 def test_candidate_k_does_not_depend_on_how_many_are_asked_for() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,19 @@ from models.text.edits import read_edit
 from models.text.facts import read_facts
 from models.text.genres import KIT, styles
 from models.text.lexicon import TEMPO_WORDS
-from models.text.plan import Role, bass_pattern, chord_pitch, drum_notes, empty_score, parts_of, roles, swung
-from models.text.reading import WITHOUT_ENCODER, understand
+from models.text.plan import (
+    Role,
+    bass_pattern,
+    chord_pitch,
+    drum_notes,
+    empty_score,
+    parts_of,
+    progression,
+    roles,
+    spans,
+    swung,
+)
+from models.text.reading import WITHOUT_ENCODER, understand, words_of
 from models.text.sentences import SHA256, SentenceEncoder, WordPiece, encoder_folder, installed_encoder
 from models.theory import Key, chord_symbol, parse_chord, parse_key
 
@@ -32,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from scripts.text_checks import check_brief, read_prompts  # noqa: E402
-from scripts.text_evaluation import explicit_facts, read_paraphrases  # noqa: E402
+from scripts.text_evaluation import explicit_facts, read_paraphrases, strange_strings  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -187,6 +197,56 @@ def test_sections_have_bars_that_come_to_the_whole() -> None:
     assert sum(s.bars for s in understand("AABA, 10 bars", plain=True).sections) == 10
 
 
+@pytest.mark.parametrize(
+    ("text", "sections"),
+    [
+        (
+            "verse in Am F C G, chorus in C G Am F, pop",
+            [("verse", 4, "Am | F | C | G"), ("chorus", 4, "C | G | Am | F")],
+        ),
+        ("A: Dm7 G7, B: Cmaj7 Fmaj7, jazz, 8 bars", [("A", 4, "Dm7 | G7"), ("B", 4, "Cmaj7 | Fmaj7")]),
+        (
+            "8 bar verse on i VI III VII, 4 bar Chorus i iv",
+            [("verse", 8, "i | VI | III | VII"), ("chorus", 4, "i | iv")],
+        ),
+        (
+            "intro, verse Am | F G | C and chorus, 12 bars",
+            [("intro", 4, ""), ("verse", 4, "Am | F G | C"), ("chorus", 4, "")],
+        ),
+    ],
+)
+def test_sections_have_their_own_chords(text: str, sections: list[tuple[str, int, str]]) -> None:
+    brief = understand(text, plain=True)
+    assert [(s.name, s.bars, s.chords) for s in brief.sections] == sections
+    assert brief_from_json(brief.to_json()).sections == brief.sections
+    laid = progression(brief)
+    for first, section in spans(brief):
+        own = read_chords(section.chords or brief.chords, parse_key(brief.key))
+        assert laid[first] == own[0]
+
+
+def test_chords_of_one_part_alone_are_the_pieces() -> None:
+    brief = understand("verse Am F C G, synthwave", plain=True)
+    assert (brief.chords, brief.sections, brief.key) == ("Am | F | C | G", (), "A minor")
+
+
+@pytest.mark.parametrize("text", ["lo-fi loop in D minor", "a seamless techno groove", "pop, 8 bars, no ending"])
+def test_a_loop_leads_back(text: str) -> None:
+    brief = understand(text, plain=True)
+    assert brief.loop and brief_from_json(brief.to_json()).loop
+    last = progression(brief)[-1][0]
+    assert last is not None and last.root != parse_key(brief.key).tonic
+    assert not understand(text.split()[0], plain=True).loop
+
+
+def test_the_network_is_told_the_words_or_an_edited_brief_in_words() -> None:
+    brief = understand("slow jazz waltz for flute and cello, 90 bpm")
+    assert words_of(brief) == brief.text
+    edited = replace(brief, instruments=("Alto Sax",), tempo=120.0)
+    assert "alto sax" in words_of(edited) and "120 bpm" in words_of(edited)
+    assert words_of(Brief()).startswith("pop with acoustic grand piano")
+
+
 def test_seconds_are_kept_exactly_where_the_tempo_is_free() -> None:
     brief = understand("piano tune, 30 seconds", plain=True)
     assert brief.bars * 4 * 60 / brief.tempo == pytest.approx(30, abs=0.05)
@@ -219,24 +279,9 @@ def test_wordings_of_the_same_facts_give_the_same_brief() -> None:
     assert sum(same) / len(same) >= 0.98
 
 
-WORDS = ("blues", "in", "A", "minor", "7/8", "no", "drums", "120", "bpm", "ohne", "sin", "walzer", "🎹", "\u202e",
-         "\x00", "Dm7", "ii-V-I", "9999", "//", "---", "\"'", "H-Moll", "sharp", "16", "bars")  # fmt: skip
-
-
-def strange_strings(count: int) -> list[str]:
-    rng = random.Random(7)
-    made = []
-    for number in range(count):
-        if number % 3 == 0:
-            ranges = ((32, 127), (0, 0x3000), (0x1F300, 0x1FAFF))
-            made.append("".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(rng.randrange(1, 400))))
-        else:
-            made.append(" ".join(rng.choice(WORDS) for _ in range(rng.randrange(1, 60))))
-    return made + ["\ud800", "a" * 2000, "no " * 600, "1/" * 900, "A B " * 400, "in " * 600, "(((" * 600]
-
-
 def test_a_thousand_strange_strings_give_a_brief_or_a_sentence() -> None:
-    for text in strange_strings(1000):
+    longest = ["\ud800", "a" * 2000, "no " * 600, "1/" * 900, "A B " * 400, "in " * 600, "(((" * 600]
+    for text in [*strange_strings(1000), *longest, "verse in A B " * 150, "A: B: C: " * 200]:
         try:
             brief = understand(text[:2000], plain=True)
         except UserError as error:
@@ -312,9 +357,9 @@ def test_there_are_sixty_styles_and_each_makes_a_plan() -> None:
         score = empty_score(brief)
         assert score.length == brief.bars * score.bar(0).length
         assert len(score.tracks) == len(brief.instruments)
-        for progression in (*genre.major, *genre.minor):
+        for text in (*genre.major, *genre.minor):
             for key in (Key(0, "major"), Key(9, "minor")):
-                assert read_chords(progression, key)
+                assert read_chords(text, key)
 
 
 def test_a_plan_fits_its_style() -> None:
