@@ -22,6 +22,7 @@ from typing import IO
 
 import numpy as np
 
+from assistant.instruments import Choices, chosen
 from assistant.outputs import check_outputs, write_all
 from assistant.overview import clock, printable
 from assistant.playback import FluidSynth
@@ -34,7 +35,7 @@ from models.synth.render import blocks, synth_for
 from models.synth.sound import SAMPLE_RATE, Floats
 
 SUFFIXES = {".wav": "WAV", ".flac": "FLAC"}
-BLOCK = 1 << 14  # samples
+BLOCK = 1 << 15  # samples
 MOST_GAIN = 40.0  # dB that a quiet piece is made louder
 PLAY_GAIN = 10 ** (6 / 20)  # what is played at once cannot be measured first
 PROBE_SECONDS = 30.0
@@ -43,9 +44,11 @@ WEIGHTS_VARIABLE = "DESCANT_SYNTH_WEIGHTS"
 
 def render(arguments: Namespace) -> None:
     """`descant render`."""
-    _check_sound_file(arguments.output, arguments)
+    check_sound_file(arguments.output, arguments)
     if arguments.stems and arguments.synth == "soundfont":
         raise UserError("Only the neural synth writes stems", "Leave --stems out, or --synth soundfont.")
+    if arguments.instrument and arguments.synth == "soundfont":
+        raise UserError("Only the neural synth plays your own instruments", "Leave --synth soundfont out.")
     source = read_midi(arguments.input)
     for warning in source.warnings[:3]:
         print(f"note: {printable(warning)}", flush=True)
@@ -58,6 +61,7 @@ def render(arguments: Namespace) -> None:
         font=FluidSynth.find(arguments.soundfont) if arguments.synth == "soundfont" else None,
         force=arguments.force,
         source=arguments.input,
+        instruments=arguments.instrument,
     )
     print(f"the sound is in {paths[0]}" + (f", {len(paths) - 1} stems in {arguments.stems}" if paths[1:] else ""))
 
@@ -65,7 +69,7 @@ def render(arguments: Namespace) -> None:
 def play(arguments: Namespace) -> None:
     """`descant play`: through the sound card; without one, to a file beside the input."""
     if arguments.output:
-        _check_sound_file(arguments.output, arguments)
+        check_sound_file(arguments.output, arguments)
     font = FluidSynth.find(arguments.soundfont) if arguments.synth == "soundfont" else None
     source = read_midi(arguments.input)
     for warning in source.warnings[:3]:
@@ -76,7 +80,7 @@ def play(arguments: Namespace) -> None:
         if font.play(source.score) if font else sound_out(source.score):
             return
         print("there is no sound card to play it with; writing a WAV file", flush=True)
-        _check_sound_file(target, arguments)
+        check_sound_file(target, arguments)
     record(source.score, target, font=font, force=arguments.force, source=arguments.input)
     print(f"the sound is in {target}")
 
@@ -97,13 +101,14 @@ def record(
     font: FluidSynth | None = None,
     force: bool = False,
     source: Path | None = None,
+    instruments: Choices = (),
 ) -> list[Path]:
     """Write a score as a 24-bit WAV or FLAC file, whole or not at all; returns the files, the mix first.
 
     loudness: LUFS of the whole piece, true peaks kept below -1 dBTP. rate: samples a second. stems: a folder
     for every track by itself and the reverberation, which add up to the mix before its peaks are limited.
-    font: FluidSynth in place of the neural synth. Raises UserError for a score that cannot be played and
-    files that cannot be written.
+    font: FluidSynth in place of the neural synth. instruments: tracks that are played by the user's own, (track,
+    instrument) each. Raises UserError for a score that cannot be played and files that cannot be written.
     """
     names = [path]
     if stems is not None:
@@ -111,11 +116,30 @@ def record(
         if stems.exists() and not stems.is_dir():
             raise UserError(f"{stems} is not a folder", "Name a folder with --stems.")
         check_outputs([path], source or Path(), force)
+    sound = _rendered(score, instruments) if font is None else _by_fluidsynth(score, font)
+    write_sound(sound, names, loudness=loudness, rate=rate, stems=stems, force=force)
+    return names
+
+
+def write_sound(
+    sound: Iterator[list[Floats]],
+    names: list[Path],
+    *,
+    loudness: float = -16.0,
+    rate: int = SAMPLE_RATE,
+    stems: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Write blocks of sound, (2, samples) for each of `names`, all files or none; the first is the mix.
+
+    loudness, rate, stems: as for `record`. Raises UserError for files that cannot be written.
+    """
+    path = names[0]
     with ExitStack() as stack:
         try:
             files: list[IO[bytes]] = [stack.enter_context(tempfile.TemporaryFile()) for _ in names]
             meter = LoudnessMeter()
-            for block in _rendered(score) if font is None else _by_fluidsynth(score, font):
+            for block in sound:
                 meter.add(block[0])
                 for file, samples in zip(files, block, strict=False):
                     file.write(np.ascontiguousarray(samples.T, dtype="<f4").tobytes())
@@ -136,13 +160,13 @@ def record(
         except OSError as error:
             hint = "Make room on the disk, or choose another folder."
             raise UserError(f"Cannot write {path}: {error.strerror or error}", hint) from error
-    return names
 
 
-def _rendered(score: Score) -> Iterator[list[Floats]]:
+def _rendered(score: Score, instruments: Choices) -> Iterator[list[Floats]]:
     """Blocks of the mix, of each track with notes, and of the reverberation; (2, samples) each."""
     heard = [index for index, track in enumerate(score.tracks) if track.notes]
-    for dry, wet in blocks(synth_for(score, bank()), BLOCK):
+    synth, programs = chosen(score, instruments, bank()) if instruments else (bank(), {})
+    for dry, wet in blocks(synth_for(score, synth, programs=programs), BLOCK):
         yield [dry.sum(axis=0) + wet, *(dry[index] for index in heard), wet]
 
 
@@ -229,7 +253,7 @@ def _make_folder(folder: Path) -> bool:
     return True
 
 
-def _check_sound_file(path: Path, arguments: Namespace) -> None:
+def check_sound_file(path: Path, arguments: Namespace) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path.name} does not end in .wav or .flac", f"Name it {path.stem or 'sound'}.wav.")
     check_outputs([path], arguments.input, arguments.force)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ from models.synth.sound import (
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "synth"
 MODEL_FILE = "model.safetensors"
 
+PITCHES = 128
 LOWEST, HIGHEST, STEP = 25, 105, 2  # pitches of the grid's nodes
 NODES = (HIGHEST - LOWEST) // STEP + 1
 PARTIAL_VALUES = len(KNOTS) * PARTIALS
@@ -75,6 +77,32 @@ def features(pitch: NDArray[np.floating], velocity: NDArray[np.floating]) -> NDA
     return np.stack([p, p * p, v, v * v], axis=1).astype(np.float32)
 
 
+Asked = tuple[int, int, int, bool]  # program, pitch, velocity, whether it is a drum
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """An instrument of the user's (models/synth/instruments.py): what is added to the output of a program.
+
+    mean: (OUTPUTS,). directions: (rank, OUTPUTS). codes: (PITCHES, rank). touch: (rank,), a VELOCITY_SCALE.
+    cents: (PITCHES,). release: dB a second.
+    """
+
+    name: str
+    program: int
+    mean: Floats
+    directions: Floats
+    codes: Floats
+    touch: Floats
+    cents: Floats
+    release: float
+
+    def moves(self, pitch: int, velocity: int) -> tuple[Floats, float]:
+        """What is added (OUTPUTS,), and the tuning in cents."""
+        touch = self.touch * np.float32((velocity - MIDDLE_VELOCITY) / VELOCITY_SCALE)
+        return self.mean + (self.codes[pitch] + touch) @ self.directions, float(self.cents[pitch])
+
+
 @dataclass(frozen=True, slots=True)
 class Bank:
     """The trained synth: `weights` by name, and what it is called in a candidate's provenance, `digest`."""
@@ -82,6 +110,11 @@ class Bank:
     weights: dict[str, NDArray[np.float32]]
     transients: NDArray[np.float32]  # (drums, samples), the first instants of each drum at velocity 127
     digest: str
+    learned: tuple[Learned, ...] = ()  # programs MELODIC, MELODIC + 1 ...
+
+    def with_learned(self, learned: Sequence[Learned]) -> Bank:
+        """The same synth with instruments of the user's."""
+        return replace(self, learned=tuple(learned))
 
     @classmethod
     def load(cls, folder: Path = WEIGHTS) -> Bank:
@@ -102,22 +135,50 @@ class Bank:
 
     def sound(self, program: int, pitch: int, velocity: int, is_drum: bool = False) -> Sound:
         """The Sound of one note. program 0..127, pitch 0..127, velocity 1..127; drums by their key."""
-        w = self.weights
-        index = instrument_index(program, pitch, is_drum)
-        # Beyond what was learned from, a drum is its own key and a pitch its nearest neighbour's timbre.
-        node, share = (0, 0.0) if is_drum else grid_place(pitch)
-        code = (1 - share) * w["grid"][index, node] + share * w["grid"][index, node + 1]
-        told = features(np.array([LOWEST if is_drum else pitch]), np.array([velocity]))[0]
-        hidden = np.concatenate([code, w["embedding"][index], told])
-        for layer in ("1", "2"):
-            scale, shift = w["film" + layer][index].reshape(2, -1)
-            hidden = _silu((hidden @ w["layer" + layer] + w["bias" + layer]) * (1 + scale) + shift)
-        latent = w["centre"][index] + hidden @ w["head"] + (code + hidden @ w["steer"]) @ w["basis"][index]
-        output = latent @ w["decoder"] + w["bias"]
-        cents = (1 - share) * w["cents"][index, node] + share * w["cents"][index, node + 1]
-        return self._sound(output, float(cents), index, pitch, velocity)
+        return self.sounds([(program, pitch, velocity, is_drum)])[0]
 
-    def _sound(self, output: Floats, cents: float, index: int, pitch: int, velocity: int) -> Sound:
+    def sounds(self, notes: Sequence[Asked]) -> list[Sound]:
+        """The Sounds of some notes; together they cost little more than one, which reads all the weights too."""
+        rows = zip(notes, self.outputs(notes), strict=True)
+        return [self._sound(output, *asked) for asked, output in rows]
+
+    def outputs(self, notes: Sequence[Asked]) -> Floats:
+        """What the network says to some notes, (notes, OUTPUTS)."""
+        w = self.weights
+        index = np.array(
+            [instrument_index(self._program(program), pitch, drum) for program, pitch, _, drum in notes]
+        )
+        # Beyond what was learned from, a drum is its own key and a pitch its nearest neighbour's timbre.
+        places = [(0, 0.0) if drum else grid_place(pitch) for _, pitch, _, drum in notes]
+        node = np.array([place for place, _ in places])
+        share = np.array([share for _, share in places], dtype=np.float32)
+        code = (1 - share)[:, None] * w["grid"][index, node] + share[:, None] * w["grid"][index, node + 1]
+        pitches = np.array([LOWEST if drum else pitch for _, pitch, _, drum in notes])
+        told = features(pitches, np.array([velocity for _, _, velocity, _ in notes]))
+        hidden = np.concatenate([code, w["embedding"][index], told], axis=1)
+        for layer in ("1", "2"):
+            scale, shift = np.split(w["film" + layer][index], 2, axis=1)
+            hidden = _silu((hidden @ w["layer" + layer] + w["bias" + layer]) * (1 + scale) + shift)
+        latent = w["centre"][index] + hidden @ w["head"]
+        latent += np.matmul((code + hidden @ w["steer"])[:, None], w["basis"][index])[:, 0]
+        return np.asarray(latent @ w["decoder"] + w["bias"])
+
+    def _program(self, program: int) -> int:
+        return program if program < MELODIC else self.learned[program - MELODIC].program
+
+    def _sound(self, output: Floats, program: int, pitch: int, velocity: int, is_drum: bool) -> Sound:
+        index = instrument_index(self._program(program), pitch, is_drum)
+        release = float(self.weights["release"][index])
+        if program >= MELODIC and not is_drum:
+            own = self.learned[program - MELODIC]
+            moved, cents = own.moves(pitch, velocity)
+            output[:-EXTRAS] = np.maximum(output[:-EXTRAS], output[:-EXTRAS].max() - DEPTH)
+            output = output + moved
+            release = own.release
+        else:
+            node, share = (0, 0.0) if is_drum else grid_place(pitch)
+            table = self.weights["cents"][index]
+            cents = float((1 - share) * table[node] + share * table[node + 1])
         levels = output[:-EXTRAS] + np.float32(velocity_level(velocity))
         # What was learned as silence, DEPTH below the loudest, becomes silence again.
         levels -= SILENCING * np.maximum(0, levels.max() - DEPTH + MARGIN - levels)
@@ -131,7 +192,7 @@ class Bank:
         transient = None
         if drum:
             transient = self.transients[index - MELODIC] * np.float32(10 ** (velocity_level(velocity) / 20))
-        return Sound(frequencies, partials, noise, float(self.weights["release"][index]), transient)
+        return Sound(frequencies, partials, noise, release, transient)
 
 
 def _silu(values: Floats) -> Floats:

@@ -11,7 +11,7 @@ grid of CONTROL samples and glide, so that blocks of any size give the same samp
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from models.errors import UserError
 from models.score import Score
 from models.synth.mix import Reverb
-from models.synth.network import Bank
+from models.synth.network import Asked, Bank
 from models.synth.sound import SAMPLE_RATE, Floats
 from models.synth.voices import CACHE_BYTES, Tones, Voice
 
@@ -29,6 +29,7 @@ MOST_SECONDS = 2 * 60 * 60  # of a score
 TAIL = 12.0  # seconds of sound after the last event at most
 TAIL_LEVEL = 10 ** (-90 / 20)
 HATS = (42, 44, 46)  # drums of which only one sounds at a time
+LOOK_AHEAD = 64  # messages
 SHORTEST = SAMPLE_RATE // 50  # samples a note is held at least
 LONG = 1 << 40
 VIBRATO_HERTZ, VIBRATO_CENTS = 5.5, 50.0  # of the modulation wheel at its end
@@ -44,6 +45,7 @@ class Part:
 
     is_drum: bool = False
     program: int = 0
+    fixed: bool = False  # to its program, whatever messages say
     volume: int = 100
     expression: int = 127
     pan: int = 64
@@ -81,7 +83,8 @@ class Synth:
     """
 
     def __init__(self, bank: Bank, parts: int, cache_bytes: int = CACHE_BYTES, ahead: int = 0) -> None:
-        self.tones = Tones(bank, cache_bytes)
+        # In live play a block must not take long: notes are asked for one by one.
+        self.tones = Tones(bank, cache_bytes, None if ahead else self._coming)
         self.parts = [Part() for _ in range(parts)]
         for part in self.parts:
             part.gains = part.target = part.wanted()
@@ -99,6 +102,14 @@ class Synth:
             heapq.heappush(self._controls, time)
         heapq.heappush(self._queue, (max(time, self.time), self._order, part, message))
         self._order += 1
+
+    def _coming(self) -> list[Asked]:
+        """The next notes, as far as programs do not change before them."""
+        return [
+            (self.parts[part].program, message[1], message[2], self.parts[part].is_drum)
+            for _, _, part, message in heapq.nsmallest(LOOK_AHEAD, self._queue)
+            if message[0] & 0xF0 == ON and message[2]
+        ]
 
     @property
     def voices(self) -> int:
@@ -187,7 +198,7 @@ class Synth:
                     break
         elif kind == CONTROLLER:
             self._control(time, part, message[1], message[2])
-        elif kind == PROGRAM:
+        elif kind == PROGRAM and not part.fixed:
             part.program = message[1]
         elif kind == CHANNEL_PRESSURE:
             part.pressure = message[1]
@@ -257,8 +268,17 @@ class Synth:
 # --- Scores -------------------------------------------------------------------------------------------
 
 
-def synth_for(score: Score, bank: Bank, cache_bytes: int = CACHE_BYTES, ahead: int = 0) -> Synth:
-    """A synth with one part a track and the whole score scheduled. UserError for what cannot be played."""
+def synth_for(
+    score: Score,
+    bank: Bank,
+    cache_bytes: int = CACHE_BYTES,
+    ahead: int = 0,
+    programs: Mapping[int, int] | None = None,
+) -> Synth:
+    """A synth with one part a track and the whole score scheduled. UserError for what cannot be played.
+
+    programs: tracks that play another program than the score says, such as one of bank.learned.
+    """
     if score.last_note_start < 0:
         raise UserError("The file has no notes to play", "Choose a file with at least one note.")
     if score.seconds_at(score.end) > MOST_SECONDS:
@@ -266,7 +286,8 @@ def synth_for(score: Score, bank: Bank, cache_bytes: int = CACHE_BYTES, ahead: i
     synth = Synth(bank, len(score.tracks), cache_bytes, ahead)
     for index, track in enumerate(score.tracks):
         part = synth.parts[index]
-        part.is_drum, part.program = track.is_drum, track.program
+        part.is_drum, part.program = track.is_drum, (programs or {}).get(index, track.program)
+        part.fixed = index in (programs or {})
         for tick, data in track.events:
             if data[0] < 0xF0:
                 synth.schedule(_sample(score, tick), index, data)
@@ -279,7 +300,7 @@ def synth_for(score: Score, bank: Bank, cache_bytes: int = CACHE_BYTES, ahead: i
     return synth
 
 
-def blocks(synth: Synth, count: int = 1 << 14) -> Iterator[tuple[Floats, Floats]]:
+def blocks(synth: Synth, count: int = 1 << 15) -> Iterator[tuple[Floats, Floats]]:
     """Blocks of everything that is scheduled and of what rings on after it, until that has died away."""
     tail = 0
     while True:

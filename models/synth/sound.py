@@ -65,7 +65,10 @@ def hertz(pitch: float | NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def instrument_index(program: int, pitch: int, is_drum: bool) -> int:
-    """Which of the INSTRUMENTS plays a note: a program, or the drum of a key."""
+    """Which of the INSTRUMENTS plays a note: a program, or the drum of a key.
+
+    Programs from MELODIC on are the user's own instruments, and come after all others.
+    """
     if not is_drum:
-        return program
+        return program if program < MELODIC else INSTRUMENTS + program - MELODIC
     return MELODIC + min(max(pitch, DRUM_KEYS.start), DRUM_KEYS.stop - 1) - DRUM_KEYS.start

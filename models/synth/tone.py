@@ -4,7 +4,7 @@ The time axis is cut into frames of 2 x HOP samples under a triangle, HOP apart,
 straight lines from frame to frame. Inside a frame each partial is a cosine of constant level, which makes a
 whole stretch of frames one matrix product:
 
-    [A cos phi, A sin phi] (frames, 2 x partials)  @  [cos wn; -sin wn] x triangle (2 x partials, 2 x HOP)
+    [A cos phi, A sin phi ...] (frames, 2 x partials)  @  [cos wn; -sin wn; ...] x triangle (2 x partials, 2 x HOP)
 
 The phase of every partial at every frame is exact (float64), so there is no drift and no seam, however the
 stretches are cut. Noise is the inverse transform of shaped random spectra under a sine window.
@@ -22,6 +22,7 @@ from models.synth.sound import BAND_CENTRES, BAND_EDGES, HIGHEST_PARTIAL, KNOTS,
 HOP = 128
 FRAMES = 32  # frames that are made at a time
 STRETCH = HOP * FRAMES
+MOST_STRETCHES = 4  # that are made in one go
 LONGEST = 12.0  # seconds that are computed; what sustains beyond that is repeated
 REPEATED = 6.0  # seconds at the end of those that are repeated, for ever
 JOIN = 0.25  # seconds over which the end fades into the start of the repeated part
@@ -44,15 +45,16 @@ class Tone:
         self._basis = _basis(self._frequencies)
         self._turns_a_hop = self._frequencies * (HOP / SAMPLE_RATE)
         self._phases = _start_phases(heard)
-        power = (10 ** (sound.partials / 10)).sum(axis=1) / 2 + (10 ** (sound.noise / 10)).sum(axis=1)
-        levels = 10 * np.log10(power + 1e-14)
+        power = _power(sound.partials).sum(axis=1) / 2 + _power(sound.noise).sum(axis=1)
+        levels = 10 * np.log10(power + np.float32(1e-14))
         self.sustains, slope = _after_the_knots(levels)
-        self._levels = np.append(levels, slope)
+        self._levels = np.append(levels, np.float32(slope))
         # The row under the knots is what each second beyond them adds.
         self._partials = np.append(sound.partials[:, heard], np.full((1, len(heard)), slope), axis=0).astype("f4")
         self._noise = np.append(sound.noise, np.full((1, len(BAND_CENTRES)), slope), axis=0).astype("f4")
         threshold = max(sound.partials.max(initial=-200.0) - INAUDIBLE, INAUDIBLE_AT_ALL)
         self._noisy = np.append(sound.noise.max(axis=1) > threshold, False)  # knots
+        self._last_heard = _last_heard(self._partials, threshold, slope)
         self._noise_start = (seed * 7919) % NOISE_FRAMES
         self._made = np.zeros(0, dtype=np.float32)
         self._length = 0
@@ -63,8 +65,8 @@ class Tone:
         self._silent = min(self._last, (int(sounding[-1]) + 2) * HOP if len(sounding) else 0)
         if sound.transient is not None:
             self._silent = max(self._silent, len(sound.transient))
-        self._frame = 1
-        self._tail = self._products(0, 1)[0, HOP:]
+        self._frame = 0
+        self._tail = np.zeros(HOP, dtype=np.float32)
 
     @property
     def nbytes(self) -> int:
@@ -89,16 +91,19 @@ class Tone:
     def whole(self) -> bool:
         return self._length >= self._last
 
-    def extend(self) -> None:
-        """Compute the next STRETCH samples."""
-        if self.whole:
+    def extend(self, stretches: int = 1) -> None:
+        """Compute the next so many times STRETCH samples."""
+        stretches = min(stretches, (self._last - self._length) // STRETCH)
+        if stretches <= 0:
             return
-        if len(self._made) < self._length + STRETCH:
-            grown = np.zeros(min(self._last, max(4 * STRETCH, 2 * len(self._made))), dtype=np.float32)
+        count = stretches * STRETCH
+        if len(self._made) < self._length + count:
+            size = min(self._last, max(4 * STRETCH, 2 * len(self._made), self._length + count))
+            grown = np.zeros(size, dtype=np.float32)
             grown[: self._length] = self._made[: self._length]
             self._made = grown
-        self._made[self._length : self._length + STRETCH] = self._with_transient(self._next())
-        self._length += STRETCH
+        self._made[self._length : self._length + count] = self._with_transient(self._next(stretches * FRAMES))
+        self._length += count
         if self.whole:
             self._close()
 
@@ -107,7 +112,7 @@ class Tone:
         transient = self._sound.transient
         if transient is None or self._length >= len(transient):
             return samples
-        part = transient[self._length : self._length + STRETCH]
+        part = transient[self._length : self._length + len(samples)]
         places = np.arange(self._length, self._length + len(part)) / len(transient)
         fade = np.clip((1 - places) / 0.35, 0, 1).astype(np.float32)
         # Equal power: the two have nothing to do with each other.
@@ -117,7 +122,7 @@ class Tone:
     def read(self, start: int, count: int) -> Floats:
         """`count` samples from `start` on; beyond the end zeros, or the repeated part of what sustains."""
         while self._length < min(start + count, self._last):
-            self.extend()
+            self.extend(min(MOST_STRETCHES, -(-(start + count - self._length) // STRETCH)))
         if start + count <= self._last:
             return self._made[start : start + count]
         if not self.sustains:
@@ -138,9 +143,14 @@ class Tone:
         if self.sustains:
             end += fade * before
 
-    def _next(self) -> Floats:
-        products = self._products(self._frame, self._frame + FRAMES)
-        self._frame += FRAMES
+    def _next(self, frames: int) -> Floats:
+        if not self._frame:  # the first frame's first half lies before the start
+            products = self._products(0, frames + 1)
+            self._tail = products[0, HOP:]
+            products = products[1:]
+        else:
+            products = self._products(self._frame, self._frame + frames)
+        self._frame += len(products) + (not self._frame)
         samples = products[:, :HOP].copy()
         samples[0] += self._tail
         samples[1:] += products[:-1, HOP:]
@@ -150,21 +160,40 @@ class Tone:
     def _products(self, first: int, end: int) -> Floats:
         """Frames `first` to `end` each by itself, (frames, 2 x HOP), before the overlapping halves are added."""
         weights = _interpolation()[first:end]
-        turns = np.arange(first, end)[:, None] * self._turns_a_hop + self._phases
+        # Partials that have died away by then are left out; most often the highest go first.
+        used = np.asarray((weights > 0).any(axis=0))
+        count = int(self._last_heard[used].max(initial=0))
+        turns = np.arange(first, end)[:, None] * self._turns_a_hop[:count] + self._phases[:count]
         turns -= np.floor(turns)
-        angle = turns.astype(np.float32) * np.float32(2 * np.pi)
-        amplitude = _linear(weights @ self._partials)
-        made: Floats = np.concatenate([amplitude * np.cos(angle), amplitude * np.sin(angle)], axis=1) @ self._basis
-        if (weights[:, self._noisy] > 0).any():
+        angle = turns.astype(np.float32)
+        angle *= np.float32(2 * np.pi)
+        amplitude = _linear(weights @ self._partials[:, :count])
+        waves = np.empty((len(angle), count, 2), dtype=np.float32)
+        np.multiply(amplitude, np.cos(angle), out=waves[:, :, 0])
+        np.multiply(amplitude, np.sin(angle), out=waves[:, :, 1])
+        made: Floats = waves.reshape(len(angle), 2 * count) @ self._basis[: 2 * count]
+        if used[self._noisy].any():
             gains = _linear(weights @ self._noise) @ _band_shapes()
             start = (first + self._noise_start) % NOISE_FRAMES
-            spectra = _random_spectra()[start : start + end - first]
-            made += np.fft.irfft(gains * spectra, axis=1) * _noise_window()
+            made += np.fft.irfft(gains * _random_spectra()[start : start + end - first], axis=1) * _noise_window()
         return made
 
 
 def _linear(decibels: Floats) -> Floats:
-    return np.exp(decibels.astype(np.float32) * np.float32(np.log(10) / 20))
+    decibels *= np.float32(np.log(10) / 20)
+    return np.asarray(np.exp(decibels, out=decibels))
+
+
+def _power(decibels: Floats) -> Floats:
+    return np.asarray(np.exp(decibels * np.float32(np.log(10) / 10)))
+
+
+def _last_heard(partials: Floats, threshold: float, slope: float) -> NDArray[np.int64]:
+    """How many partials are needed around each knot, (knots + 1,): up to the highest that is not inaudible."""
+    audible = partials[:-1] > threshold
+    count = (audible * np.arange(1, audible.shape[1] + 1)).max(axis=1, initial=0)
+    # Between two knots a level lies between theirs; beyond the last nothing grows, and what lasts is kept.
+    return np.append(count, count[-1] if slope else 0)
 
 
 def _heard(sound: Sound) -> NDArray[np.int64]:
@@ -189,14 +218,16 @@ def _start_phases(partials: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _basis(frequencies: NDArray[np.float64]) -> Floats:
-    """Cosines and sines under the triangle, (2 x partials, 2 x HOP), centred on the frame's middle."""
+    """Cosine and sine of each partial under the triangle, (2 x partials, 2 x HOP), about the frame's middle."""
     step = frequencies * (2 * np.pi / SAMPLE_RATE)
     # Two short tables multiplied cost a tenth of a sine for every sample.
-    coarse = np.exp(1j * step[:, None] * (np.arange(2 * HOP // 16) * 16 - HOP))
-    fine = np.exp(1j * step[:, None] * np.arange(16))
-    turning = (coarse[:, :, None] * fine[:, None, :]).reshape(len(step), 2 * HOP).astype(np.complex64)
-    turning *= _triangle()
-    return np.concatenate([turning.real, -turning.imag])
+    coarse = np.exp(1j * step[:, None] * (np.arange(2 * HOP // 16) * 16 - HOP)).astype(np.complex64)
+    fine = np.exp(1j * step[:, None] * np.arange(16)).astype(np.complex64)
+    turning = (coarse[:, :, None] * fine[:, None, :]).reshape(len(step), 2 * HOP)
+    basis = np.empty((len(step), 2, 2 * HOP), dtype=np.float32)
+    np.multiply(turning.real, _triangle(), out=basis[:, 0])
+    np.multiply(turning.imag, -_triangle(), out=basis[:, 1])
+    return basis.reshape(2 * len(step), 2 * HOP)
 
 
 @lru_cache
@@ -231,12 +262,12 @@ NOISE_BINS = HOP + 1
 def _random_spectra() -> NDArray[np.complex64]:
     """Spectra of white noise, unequal in magnitude as noise has them; the first ones again at the end.
 
-    (NOISE_FRAMES + FRAMES, NOISE_BINS)
+    (NOISE_FRAMES + MOST_STRETCHES * FRAMES + 1, NOISE_BINS)
     """
     random = np.random.default_rng(20)
     parts = random.standard_normal((2, NOISE_FRAMES, NOISE_BINS)).astype(np.float32)
     spectra = (parts[0] + 1j * parts[1]).astype(np.complex64)
-    return np.concatenate([spectra, spectra[:FRAMES]])
+    return np.concatenate([spectra, spectra[: MOST_STRETCHES * FRAMES + 1]])
 
 
 @lru_cache

