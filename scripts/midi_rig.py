@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 RATE, FRAMES = 48_000, 256
+LOOK_SECONDS = 0.002
 SERVER_VARIABLE = "JACK_DEFAULT_SERVER"
 
 
@@ -49,7 +51,7 @@ def jack_server(name: str, folder: Path) -> Iterator[Jack]:
     os.environ[SERVER_VARIABLE] = name
     with open(folder / "jackd.log", "ab") as log:
         server = subprocess.Popen(
-            [jackd, *realtime(), "-n", name, "-d", "dummy", "-r", str(RATE), "-p", str(FRAMES)],
+            [*with_us(), jackd, *realtime(), "-n", name, "-d", "dummy", "-r", str(RATE), "-p", str(FRAMES)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -62,10 +64,15 @@ def jack_server(name: str, folder: Path) -> Iterator[Jack]:
     finally:
         server.terminate()
         try:
-            server.wait(5)
+            server.wait(30)  # one that is killed keeps its place among the eight servers there may be
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def with_us() -> list[str]:
+    """What a command begins with, so that it ends when this program does, however that ends."""
+    return ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
 def realtime() -> list[str]:
@@ -82,6 +89,17 @@ def hurry(process: int) -> None:
     """Priority for a process that keeps time, where the system gives it: this stands in for a sound card's."""
     with suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, process, -15)
+
+
+def kill(process: int) -> float:
+    """SIGKILL; and when it was sent, with nobody getting in between."""
+    with suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    at = time.perf_counter()
+    os.kill(process, signal.SIGKILL)
+    with suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    return at
 
 
 def _answers() -> bool:
@@ -103,8 +121,8 @@ class Listener:
     def __init__(self, name: str = "listener", source: str | None = "Descant Out") -> None:
         import rtmidi
 
-        self._port = rtmidi.MidiIn(rtapi=rtmidi.API_UNIX_JACK, name=name)
-        self._port.set_callback(self._hear)
+        # Not by a callback: that runs in JACK's own thread, and would hold up everyone while Python waits its turn.
+        self._port = rtmidi.MidiIn(rtapi=rtmidi.API_UNIX_JACK, name=name, queue_size_limit=100_000)
         self._port.open_virtual_port("in")
         self.name, self._source = f"{name}:in", source
         self.heard: list[Heard] = []
@@ -112,9 +130,22 @@ class Listener:
         self.ons = self.offs = 0
         self.silent_at = 0.0  # when the last note that sounded ended
         self._lock = threading.Lock()
+        self._passed, self._began = (
+            0.0,
+            float("inf"),
+        )  # seconds between all messages so far; when the first one came
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
-    def _hear(self, event: tuple[list[int], float], _: object) -> None:
-        now, data = time.perf_counter(), bytes(event[0])
+    def _listen(self) -> None:
+        while not self._closed.wait(LOOK_SECONDS):
+            while (event := self._port.get_message()) is not None:
+                self._passed += event[1]
+                self._began = min(self._began, time.perf_counter() - self._passed)
+                self._hear(self._began + self._passed, bytes(event[0]))
+
+    def _hear(self, now: float, data: bytes) -> None:
         with self._lock:
             self.heard.append(Heard(now, data))
             sounded = bool(self._down)
@@ -151,6 +182,8 @@ class Listener:
             self.heard.clear()
 
     def close(self) -> None:
+        self._closed.set()
+        self._thread.join()
         self._port.close_port()
         self._port.delete()
 

@@ -1,6 +1,6 @@
-"""Live MIDI for a long time, and in the worst of moments: prints the figures of docs/live.md.
+"""Live MIDI for a long time, and in the worst of moments: prints the table of docs/live.md.
 
-python3 scripts/soak.py                      everything, about half an hour
+python3 scripts/soak.py                      everything, about an hour
 python3 scripts/soak.py --only soak,clock    some of it
 python3 scripts/soak.py --share 0.05         a twentieth of the counts
 
@@ -18,7 +18,6 @@ import argparse
 import math
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -36,7 +35,7 @@ from assistant.live.live import Live
 from assistant.live.live_settings import LiveSettings
 from assistant.live.player import Player
 from assistant.pipeline import Options, load_generator, propose
-from midi_rig import Jack, Listener, jack_server, listed, realtime, start_program, wait_for
+from midi_rig import Jack, Listener, jack_server, kill, listed, realtime, start_program, wait_for
 from models.instruments import parse_instrument
 from models.score import Note, Score, Track
 
@@ -55,6 +54,17 @@ AHEAD = 0.5  # bars, in 99 % of bars
 GROWTH_MB, DESCRIPTORS = 20.0, 5
 
 Part = Callable[[float, Path], bool]
+
+
+def row(what: str, count: int, found: str, bar: str, met: bool) -> bool:
+    """Print a line of the table: what, how often, what was found, the bar it is held to. Whether that is met."""
+    print(f"{what:30} {count:>9,}  {found:57} {bar}{'' if met else '  MISSED'}", flush=True)
+    return met
+
+
+def spread(values: Sequence[float], unit: str = "ms") -> str:
+    p50, p99, most = (percentile(values, part) for part in (0.5, 0.99, 1.0))
+    return f"p50 {p50:.2f}, p99 {p99:.2f}, most {most:.2f} {unit}"
 
 
 def percentile(values: Sequence[float], part: float) -> float:
@@ -84,8 +94,7 @@ def kills(share: float, folder: Path) -> bool:
                 wait_for(lambda: listener.sounding > 1)
                 time.sleep(rng.uniform(0, 0.2))
                 before = live.state()["processes"][process]
-                killed = time.perf_counter()
-                os.kill(before, signal.SIGKILL)
+                killed = kill(before)
                 live.stop()  # else the next player goes on where this one was
                 wait_for(lambda: not listener.sounding)
                 took.append(1000 * (listener.silent_at - killed))
@@ -93,15 +102,14 @@ def kills(share: float, folder: Path) -> bool:
                 wait_for(lambda: live.state()["ports"]["connected"])
             fine &= report_kills(process, took, bar)
     took = []
-    for _ in range(max(1, count // 4)):
+    for _ in range(count):
         program = start_program(folder)
         listener.connect()
         assert program.stdin is not None
         program.stdin.write("\n")
         program.stdin.flush()
         wait_for(lambda: listener.sounding > 1)
-        killed = time.perf_counter()
-        program.kill()
+        killed = kill(program.pid)
         program.wait()
         wait_for(lambda: not listener.sounding)
         took.append(1000 * (listener.silent_at - killed))
@@ -111,12 +119,9 @@ def kills(share: float, folder: Path) -> bool:
 
 
 def report_kills(process: str, took: Sequence[float], bar: float) -> bool:
-    p99 = percentile(took, 0.99)
-    print(
-        f"kills: {process} {len(took)} times, none left sounding; released after {statistics.median(took):.1f} ms, "
-        f"p99 {p99:.1f} (bar: {bar:.0f})"
-    )
-    return p99 <= bar
+    """What sounded has ended every time, or `wait_for` would have said so; how long that took."""
+    found = f"released after {spread(took)}"
+    return row(f"{process} killed", len(took), found, f"p99 {bar:.0f} ms", percentile(took, 0.99) <= bar)
 
 
 # --- Lateness -----------------------------------------------------------------------------------------
@@ -153,11 +158,9 @@ def lateness(share: float, folder: Path) -> bool:
         writer.kill()
         writer.wait()
     p50, p99, most = figures["ms"]
-    print(
-        f"lateness: {figures['sent']:,} messages, from due to sent p50 {p50:.3f} ms, p99 {p99:.3f}, "
-        f"most {most:.1f} (bars: {LATE_MS[0]:g}, {LATE_MS[1]:g})"
-    )
-    return p50 <= LATE_MS[0] and p99 <= LATE_MS[1]
+    found = f"p50 {p50:.2f}, p99 {p99:.2f}, most {most:.2f} ms"
+    met = p50 <= LATE_MS[0] and p99 <= LATE_MS[1]
+    return row("sent after it was due", figures["sent"], found, "p50 1, p99 10 ms", met)
 
 
 # --- Clock --------------------------------------------------------------------------------------------
@@ -172,12 +175,10 @@ def clock(share: float, _: Path) -> bool:
     minute = round(60 / TICK_SECONDS)
     drift = abs(statistics.fmean(errors[-minute:]))
     settled = [abs(error) for error in errors[10 * TICKS :]]
-    print(
-        f"clock: {len(errors):,} ticks with 5 ms of jitter; drift in the last minute {drift:.3f} ms "
-        f"(bar: {DRIFT_MS:g}), off p50 {percentile(settled, 0.5):.2f} ms, p99 {percentile(settled, 0.99):.2f}, "
-        f"most {max(settled):.2f}"
-    )
-    return drift <= DRIFT_MS
+    row("clock ticks with 5 ms jitter", len(errors), f"off {spread(settled)}", "", True)
+    hours = len(errors) * TICK_SECONDS / 3600
+    found = f"after {hours:.2f} hours, mean of a minute: {drift:.3f} ms"
+    return row("clock's drift", minute, found, f"{DRIFT_MS:g} ms", drift <= DRIFT_MS)
 
 
 # --- Ahead --------------------------------------------------------------------------------------------
@@ -215,13 +216,16 @@ def ahead(share: float, _: Path) -> bool:
         written[target] = candidate.only_new()
         early.append(1 - (time.process_time() - began_here) / BAR)
         walls.append(1 - (time.perf_counter() - began) / BAR)
-    p1 = percentile(early, 0.01)
-    print(
-        f"ahead: bass and drums, {len(early)} bars at 120 bpm; ready ahead of the bar line by {p1:.2f} bars "
-        f"in 99 % (bar: {AHEAD:g}), median {statistics.median(early):.2f}; "
-        f"by the wall clock {percentile(walls, 0.01):.2f}, median {statistics.median(walls):.2f}"
+    p1, wall = percentile(early, 0.01), percentile(walls, 0.01)
+    row(
+        "bars ahead, by the clock",
+        len(walls),
+        f"99 %: {wall:.2f}, half: {statistics.median(walls):.2f} bars",
+        "",
+        True,
     )
-    return p1 >= AHEAD
+    found = f"99 %: {p1:.2f}, half: {statistics.median(early):.2f} bars"
+    return row("bars ahead, by one core's time", len(early), found, f"99 %: {AHEAD:g} bars", p1 >= AHEAD)
 
 
 # --- Soak ---------------------------------------------------------------------------------------------
@@ -292,14 +296,17 @@ def soak(share: float, folder: Path) -> bool:
     outlet.release()
     ledger.close()
     growth, files = memory_mb() - first_hour, open_files() - descriptors
-    print(
-        f"soak: {bars * BAR / 3600:.2f} hours, {counts['on']:,} notes; {len(sounding)} left sounding, "
-        f"{counts['on'] - counts['off']} without an end, {counts['twice']} begun twice; "
-        f"memory {growth:+.1f} MB after the first eighth (bar: {GROWTH_MB:g}), "
-        f"descriptors {files:+d} (bar: {DESCRIPTORS})"
+    unended = len(sounding) + abs(counts["on"] - counts["off"])
+    hours = f"{bars * BAR / 3600:.2f} hours: "
+    fine = row(
+        "notes played",
+        counts["on"],
+        f"{hours}{unended} without an end, {counts['twice']} begun twice",
+        "0, 0",
+        not unended and not counts["twice"],
     )
-    ended = not sounding and counts["on"] == counts["off"] and not counts["twice"]
-    return ended and growth <= GROWTH_MB and abs(files) <= DESCRIPTORS
+    fine &= row("memory since the first hour", 1, f"{growth:+.1f} MB", f"{GROWTH_MB:g} MB", growth <= GROWTH_MB)
+    return row("descriptors", 1, f"{files:+d}", f"{DESCRIPTORS}", abs(files) <= DESCRIPTORS) and fine
 
 
 def memory_mb() -> float:
@@ -323,16 +330,16 @@ def ardour(_: float, folder: Path) -> bool:
         place.mkdir()
         said = converse(place, bpm, meter, load_generator(), SERVER[0])
         pitches = [pitch for _, pitch in said.asked]
-        for name, take in (("answer", said.first), ("after locating", said.again)):
+        for name, take in (("answer", said.first), ("located", said.again)):
             errors = [1000 * abs(error) for error in take.errors]
             right = take.pitches == pitches and not take.hanging
-            print(
-                f"ardour: {bpm:g} bpm {meter[0]}/{meter[1]}, {name}: {len(errors)} notes, pitches "
-                f"{'as proposed' if take.pitches == pitches else 'WRONG'}, {take.hanging} hanging, "
-                f"off the grid p50 {percentile(errors, 0.5):.1f} ms, most {max(errors):.1f} "
-                f"(bar: {1000 * TOLERANCE:.0f}; offset {said.offset_ms:+.1f}; JACK lost time {take.xruns} times)"
-            )
-            fine &= right and max(errors) <= 1000 * TOLERANCE
+            found = f"{spread(errors)}, {take.hanging} hanging"
+            if take.pitches != pitches:
+                found = "WRONG PITCHES"
+            what = f"Ardour {bpm:g} {meter[0]}/{meter[1]}, {name}"
+            met = right and max(errors) <= 1000 * TOLERANCE
+            fine &= row(what, len(errors), found, f"{1000 * TOLERANCE:.0f} ms, 0", met)
+            print(f"{'':41}  offset {said.offset_ms:+.1f} ms; JACK lost time {take.xruns} times in this take")
     return fine
 
 

@@ -6,7 +6,9 @@ is always given, so that an hour passes in a test as fast as it can be counted.
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from statistics import fmean
 from typing import NamedTuple
 
 from assistant.live.live_settings import FASTEST, SLOWEST
@@ -17,9 +19,10 @@ MEMORY = 96  # ticks over which the line is fitted once the clock is steady
 FIRST_MEMORY = 6  # what an earlier tempo counts for, in ticks, when a clock begins
 JUMP_TICKS = 8  # so many ticks off to one side, and the clock has moved
 JUMP_SECONDS = 0.003
-MOST_ERROR = 0.01  # seconds that one tick may be believed to be off
+STEADY_SECONDS = 0.002  # that a jump may change from its first ticks to its last, unless the tempo changes
+MOST_ERROR = 0.007  # seconds that one tick may be believed to be off
 LOST_TICKS = 4  # at once that a MIDI system may lose
-LOST_SHARE = 0.2  # how near to whole ticks a jump has to be for these ticks to have been lost on the way
+LOST_ERROR = 0.0012  # seconds: how near to whole ticks a jump has to be for them to have been lost on the way
 
 
 class Line(NamedTuple):
@@ -56,6 +59,7 @@ class Follower:
         self._errors: deque[float] = deque(maxlen=JUMP_TICKS)
         self._ticks = 0  # song position of the last tick
         self._running = self._waiting = False
+        self._begins = False  # the next tick is the first one of a start
         self.steps = 0  # jumps of the song position so far: starts, locates
 
     @property
@@ -84,7 +88,7 @@ class Follower:
 
     def resume(self) -> None:
         """The next tick is the place where the song stands."""
-        self._running = self._waiting = True
+        self._running = self._waiting = self._begins = True
         self.steps += 1
 
     def stop(self) -> None:
@@ -113,39 +117,43 @@ class Follower:
             self._ticks += 1
             self._waiting = False
         self._raw.append(now)
-        if gap > max(LOST_SECONDS, 3 * self._tick_seconds) and gap > LOST_TICKS * self._tick_seconds:
+        expected = self._time + self._tick_seconds
+        error = now - expected
+        silent = gap > max(LOST_SECONDS, 3 * self._tick_seconds) and gap > LOST_TICKS * self._tick_seconds
+        # Some clocks rest while the song stands, and begin anew with it: their pause is no tick that was lost.
+        anew, self._begins = self._begins and abs(error) > JUMP_SECONDS, False
+        if silent or anew:
             self._time, self._count = now, FIRST_MEMORY
             self._errors.clear()
             return
-        expected = self._time + self._tick_seconds
-        error = now - expected
         self._errors.append(error)
         n = self._count = min(MEMORY, self._count + 1)
-        if n > JUMP_TICKS:  # what is far off is late, not the tempo; should it go on, it is a jump
-            error = min(MOST_ERROR, max(-MOST_ERROR, error))
+        if n > JUMP_TICKS and abs(error) > MOST_ERROR:  # it is late, not the tempo; should it go on, it is a jump
+            error = 0.0 if n > TICKS else math.copysign(MOST_ERROR, error)
         self._time = expected + error * 2 * (2 * n + 1) / ((n + 1) * (n + 2))
         self._tick_seconds = _believed(self._tick_seconds + error * 6 / ((n + 1) * (n + 2)))
         self._look_for_a_jump()
 
     def _look_for_a_jump(self) -> None:
-        """Begin anew where the last ticks have all been off to one side, and count ticks that never came."""
-        errors = self._errors
+        """Begin anew where the last ticks have all been off to one side, and count ticks that never came.
+
+        A song that stands still for a moment, as a DAW's does when its computer is busy, looks nearly alike;
+        only what is whole ticks is taken for lost ones.
+        """
+        errors, raw, half = list(self._errors), self._raw, JUMP_TICKS // 2
         if len(errors) < JUMP_TICKS or (min(errors) < JUMP_SECONDS and max(errors) > -JUMP_SECONDS):
             return
-        missing = errors[0] / self._tick_seconds
-        steady = abs(errors[-1] - errors[0]) < self._tick_seconds / 2
-        if (
-            self._running
-            and steady
-            and 1 <= round(missing) <= LOST_TICKS
-            and abs(missing % 1 - 0.5) > 0.5 - LOST_SHARE
-        ):
-            self._ticks += round(missing)
-        raw = self._raw
-        self._tick_seconds = _believed((raw[-1] - raw[0]) / (JUMP_TICKS - 1))
-        self._time = sum(raw) / JUMP_TICKS + self._tick_seconds * (JUMP_TICKS - 1) / 2
-        self._count = JUMP_TICKS
-        errors.clear()
+        if abs(fmean(errors[half:]) - fmean(errors[:half])) < STEADY_SECONDS:  # the tempo has stayed
+            missing = round(fmean(errors) / self._tick_seconds)
+            near = abs(fmean(errors) - missing * self._tick_seconds) < LOST_ERROR
+            if self._running and self._count > TICKS + JUMP_TICKS and near and 1 <= missing <= LOST_TICKS:
+                self._ticks += missing
+            self._count = min(self._count, TICKS)
+        else:
+            self._tick_seconds = _believed((raw[-1] - raw[0]) / (JUMP_TICKS - 1))
+            self._count = JUMP_TICKS
+        self._time = fmean(raw) + self._tick_seconds * (JUMP_TICKS - 1) / 2
+        self._errors.clear()
 
 
 def _believed(tick_seconds: float) -> float:

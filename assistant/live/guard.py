@@ -27,7 +27,7 @@ from models.errors import UserError
 
 POLL_SECONDS = 1.0
 REPEAT_SECONDS = 0.02  # after which everything that ends notes is sent again
-LATE_REPEATS = (0.15, 0.4, 0.8)  # again after a restart, for receivers that first have to come back
+LATE_REPEATS = (0.15, 0.4, 0.8)  # again after something died, for receivers that lose messages or have to come back
 ECHO_SECONDS = 0.15  # what comes in so soon after the same went out is our own
 MOST_ECHOES = 4096
 HANGING_SECONDS = 2.0  # without a word from the player
@@ -201,9 +201,12 @@ class Guard:
         self._ending = True
         if self._player is not None:
             self._player.kill()
+        released = self._outlet.release(later=LATE_REPEATS[:1])
+        if self._player is not None:
             self._player.wait()
-        self._outlet.release()
-        time.sleep(REPEAT_SECONDS)  # the last messages have to leave the ports before they close
+            self._outlet.release()  # what the player had still said
+        # The last messages have to leave the ports before they close.
+        time.sleep(REPEAT_SECONDS + (LATE_REPEATS[0] if released else 0.0))
         self._events.close(0.2)
 
     def _tell(self, **event: Any) -> None:
@@ -263,7 +266,7 @@ class Guard:
             player.kill()
             if self._ending:
                 return
-            self._outlet.release()
+            self._outlet.release(later=LATE_REPEATS)
             player.wait()
             player.stdout.close()
             self._to_player.close(0.1)

@@ -14,6 +14,7 @@ from assistant.live.clock import Line
 from models.errors import UserError
 
 SETTLE_SECONDS = 0.5  # aalink wants its loop to run for a while before it is enabled
+JUMP_BEATS = 0.25  # off the line so far, and it is another session's line: a peer was met
 
 
 class LinkTransport:
@@ -28,15 +29,15 @@ class LinkTransport:
         self._link: Any = None
         self._enabled = False
         self._quantum = 4.0
+        self._line = Line(0.0, 0.0, 60 / bpm)
         self.steps = 0
 
         async def begin() -> None:
-            self._link = aalink.Link(bpm, self._loop)
+            link = aalink.Link(bpm)
             await asyncio.sleep(SETTLE_SECONDS)
-            self._link.quantum = self._quantum
-            self._link.enabled = True
-            self._enabled = True
-            self.steps += 1
+            link.quantum = self._quantum
+            link.enabled = True
+            self._link, self._enabled = link, True
 
         self._loop.create_task(begin())
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
@@ -47,9 +48,13 @@ class LinkTransport:
 
     @property
     def line(self) -> Line:
-        if self._link is None:
-            return Line(0.0, 0.0, 0.5)
-        return Line(time.perf_counter(), float(self._link.beat), 60 / float(self._link.tempo))
+        """Where the session is. Whoever joins another one takes over its beats, which is a step."""
+        if self._link is not None:
+            now, beat, tempo = time.perf_counter(), float(self._link.beat), float(self._link.tempo)
+            if abs(beat - self._line.beat_at(now)) > JUMP_BEATS:
+                self.steps += 1
+            self._line = Line(now, beat, 60 / tempo)
+        return self._line
 
     def set_quantum(self, beats: float) -> None:
         self._quantum = beats

@@ -355,8 +355,11 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
 
     def write(message: bytes) -> None:
-        out.write(message)
-        out.flush()
+        try:
+            out.write(message)
+            out.flush()
+        except OSError:
+            os._exit(0)
 
     player = Player(
         send=lambda due, data: write(pack(b"O", DUE.pack(due) + data)),

@@ -7,6 +7,7 @@ not: there the ports of loopMIDI take their place. No system tells rtmidi when a
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -68,6 +69,39 @@ def is_ours(name: str) -> bool:
     return name.lower().startswith(OURS)
 
 
+class ServerWatch:
+    """Notices that the JACK server has ended, of which rtmidi does not tell: a client that only waits for that."""
+
+    NO_START = 1  # JackNoStartServer
+    CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._watching = False
+        self._callback = self.CALLBACK(self._end)
+
+    def look(self) -> bool:
+        """Whether the server has ended. Begins to watch where it could not yet: a busy server takes no client."""
+        if not self._watching:
+            with suppress(OSError):  # no library of JACK's own is found
+                self._watching = self._watch()
+        return self.ended
+
+    def _watch(self) -> bool:
+        maps = Path("/proc/self/maps").read_text().split()
+        library = ctypes.CDLL(next((path for path in maps if "/libjack" in path), "libjack.so.0"))
+        library.jack_client_open.restype = ctypes.c_void_p
+        library.jack_client_open.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
+        library.jack_on_shutdown.argtypes = [ctypes.c_void_p, self.CALLBACK, ctypes.c_void_p]
+        client = library.jack_client_open(f"{OURS} watch".encode(), self.NO_START, None)
+        if client:
+            library.jack_on_shutdown(client, self._callback, None)
+        return bool(client)
+
+    def _end(self, _: object) -> None:
+        self.ended = True
+
+
 class Ports:
     """`Descant Out` at once, the others from `listen` on. UserError when a port cannot be made.
 
@@ -88,6 +122,7 @@ class Ports:
             self._out = self._open_own(self._rtmidi.MidiOut, OUT)
         except (self._rtmidi.RtMidiError, SystemError, OSError) as error:
             raise UserError(f"The MIDI system does not answer: {error}", self._start_hint()) from error
+        self._server = ServerWatch() if self._api == self._rtmidi.API_UNIX_JACK else None
 
     def listen(self) -> None:
         """Open `Descant In` too, and the further ports. Messages come from now on. Raises UserError."""
@@ -150,7 +185,7 @@ class Ports:
     def poll(self) -> Listing:
         """Open and close what has come and gone. Raises PortsLost when our own ports are gone."""
         try:
-            if self.virtual and not self._alive():
+            if (self._server is not None and self._server.look()) or (self.virtual and not self._alive()):
                 raise PortsLost
             sources = [name for name in self._in.get_ports() if not is_ours(name)]
             targets = [name for name in self._out.get_ports() if not is_ours(name)]

@@ -1,6 +1,6 @@
 """A real DAW: Ardour plays what was recorded in it, Descant answers from the next bar, and Ardour records that.
 
-The figures are printed by scripts/soak.py --ardour; here they only have to hold.
+scripts/soak.py --only ardour prints the figures.
 """
 
 from __future__ import annotations
@@ -34,10 +34,6 @@ def test_an_answer_is_recorded_on_the_grid(
     assert len(said.asked) >= 8
     assert said.first.pitches == said.again.pitches == [pitch for _, pitch in said.asked]
     assert not said.first.hanging and not said.again.hanging
-    for recording in (said.first, said.again):
-        # JACK's dummy driver stands still now and then on a busy machine, and all that follows is late by as much:
-        # here the rhythm has to be right. How far from the grid the notes are is what scripts/soak.py prints.
-        errors = sorted(recording.errors)
-        middle = errors[len(errors) // 2]
-        apart = sorted(abs(error - middle) for error in errors)
-        assert apart[len(apart) // 2] <= daw.TOLERANCE
+    # A take in which JACK lost time, and the song with it, was taken again; any other has to be right at once.
+    assert max(map(abs, said.first.errors)) <= daw.TOLERANCE
+    assert max(map(abs, said.again.errors)) <= daw.TOLERANCE

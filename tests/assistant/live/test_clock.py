@@ -91,6 +91,39 @@ def test_a_burst_after_a_stall_does_not_move_the_grid() -> None:
     assert follower.line.beat_at(129.9) == pytest.approx(2 * 29.9, abs=0.004)
 
 
+def in_periods(at: float) -> float:
+    """When something arrives through an audio server that looks 187 times a second."""
+    return -(-at // (256 / 48_000)) * (256 / 48_000)
+
+
+@pytest.mark.parametrize("bpm", [97.0, 140.0])
+@pytest.mark.parametrize("pause", [0.03, 0.075, 0.11, 0.2, 0.45, 3.0])
+def test_a_clock_that_rests_while_the_song_stands_begins_anew_with_it(bpm: float, pause: float) -> None:
+    follower, period = followed(bpm, 10), 60 / bpm / TICKS
+    begin = 110 + pause
+    follower.stop()
+    follower.locate(96)
+    follower.resume()
+    for number in range(4 * TICKS):
+        at = begin + number * period
+        follower.tick(in_periods(at))
+        assert follower.line.beat_at(at) == pytest.approx(4 + number / TICKS, abs=0.01 * bpm / 60)
+    assert follower.line.time_of(8) == pytest.approx(begin + 4 * TICKS * period, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("bpm", "periods"), [(97.0, 2), (97.0, 4), (97.0, 12), (140.0, 3), (140.0, 11), (300.0, 1)]
+)
+def test_a_song_that_stands_still_for_a_moment_has_lost_no_tick(bpm: float, periods: int) -> None:
+    follower, period = Follower(), 60 / bpm / TICKS
+    follower.start()
+    for number in range(40 * TICKS):
+        stall = periods * 256 / 48_000 if number >= 20 * TICKS else 0.0
+        follower.tick(in_periods(100 + number * period) + stall)
+    assert follower.line.beat == pytest.approx((40 * TICKS - 1) / TICKS)
+    assert follower.line.time == pytest.approx(100 + (40 * TICKS - 1) * period + stall, abs=0.005)
+
+
 def test_start_stop_continue_and_song_position() -> None:
     follower = Follower()
     arriving = ticks(120, 60)

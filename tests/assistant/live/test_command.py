@@ -22,7 +22,7 @@ from assistant.live.live_settings import Trigger
 from assistant.live.osc import OscBridge
 from assistant.options import parse_arguments
 from models.errors import UserError
-from scripts.midi_rig import Jack, Keyboard, wait_for
+from scripts.midi_rig import Jack, Keyboard, Listener, wait_for
 from tests.assistant.live.conftest import StartLive
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -140,33 +140,95 @@ def osc_port() -> Iterator[int]:
 
 def test_osc_takes_orders_and_reports(start_live: StartLive, osc_port: int) -> None:
     live = start_live()
-    heard: list[tuple[str, tuple[object, ...]]] = []
-    dispatcher = Dispatcher()
-    dispatcher.set_default_handler(lambda address, *values: heard.append((address, values)))
-    ear = ThreadingOSCUDPServer(("127.0.0.1", osc_port + 1), dispatcher)
-    threading.Thread(target=ear.serve_forever, daemon=True).start()
+    controller = Controller(osc_port)
     bridge = OscBridge(live, osc_port)
-    mouth = SimpleUDPClient("127.0.0.1", osc_port)
     try:
-        mouth.send_message("/descant/tempo", 90)
-        mouth.send_message("/descant/meter", [7, 8])
+        controller.say("tempo", 90)
+        controller.say("meter", 7, 8)
         wait_for(lambda: (live.settings.bpm, live.settings.meter) == (90.0, (7, 8)))
-        mouth.send_message("/descant/start", [])
-        wait_for(lambda: any(address == "/descant/transport" and values[0] for address, values in heard))
-        for wrong in (
-            ("/descant/tempo", 9000),
-            ("/descant/tempo", "fast"),
-            ("/descant/continue", 4),
-            ("/other", 1),
-        ):
-            heard.clear()
-            mouth.send_message(*wrong)
-            wait_for(lambda: any(address == "/descant/problem" for address, _ in heard))
-        mouth.send_message("/descant/accompany", "bass, drums")
+        controller.say("start")
+        controller.wait("transport", 1)
+        for wrong in (("tempo", 9000), ("tempo", "fast"), ("continue", 4), ("other", 1)):
+            controller.say(*wrong)
+            controller.wait("problem")
+        controller.say("accompany", "bass, drums")
         wait_for(lambda: live.state()["mode"] == "accompany")
-        mouth.send_message("/descant/panic", [])
+        controller.say("panic")
         wait_for(lambda: live.state()["mode"] == "off")
     finally:
         bridge.close()
-        ear.shutdown()
-        ear.server_close()
+        controller.close()
+
+
+class Controller:
+    """A controller that speaks OSC: a mouth at Descant's port, an ear at the next one."""
+
+    def __init__(self, port: int) -> None:
+        self.heard: list[tuple[str, tuple[object, ...]]] = []
+        dispatcher = Dispatcher()
+        dispatcher.set_default_handler(lambda address, *values: self.heard.append((address, values)))
+        self._ear = ThreadingOSCUDPServer(("127.0.0.1", port + 1), dispatcher)
+        threading.Thread(target=self._ear.serve_forever, daemon=True).start()
+        self._mouth = SimpleUDPClient("127.0.0.1", port)
+
+    def say(self, verb: str, *values: object) -> None:
+        """Send an order; what was heard before it is forgotten."""
+        self.heard.clear()
+        self._mouth.send_message(f"/descant/{verb}", list(values))
+
+    def wait(self, verb: str, *values: object) -> None:
+        """Until a report comes that begins with these values."""
+        wait_for(
+            lambda: any(
+                address == f"/descant/{verb}" and found[: len(values)] == values
+                for address, found in list(self.heard)
+            )
+        )
+
+    def close(self) -> None:
+        self._ear.shutdown()
+        self._ear.server_close()
+
+
+def test_a_controller_can_do_all_that_the_keyboard_can(
+    jack: Jack, tmp_path: Path, weights_folder: Path, keyboard: Keyboard, listener: Listener, osc_port: int
+) -> None:
+    controller = Controller(osc_port)
+    program = start(tmp_path, weights_folder, "--osc", str(osc_port), "--bpm", "200", "--density", "3-6")
+    try:
+        read_until(program, "listening")
+        keyboard.connect()
+        listener.connect()
+        for pitch in (60, 64, 67, 72):
+            keyboard.send(0x90, pitch, 80)
+            keyboard.send(0x80, pitch, 0)
+        controller.wait("note", 72, 80, 1)
+        controller.wait("note", 72, 0, 1)
+
+        controller.say("continue", 1)
+        controller.wait("answer", "asked")
+        controller.wait("answer", "ready", 1)
+        controller.wait("playing", 1)
+        controller.wait("playing", 0)
+        wait_for(lambda: len(listener.notes()) >= 3 and not listener.sounding)
+        for verb in ("answer", "phrase"):
+            controller.say(verb, 1)
+            controller.wait("mode", "answer")
+            controller.say("stop")
+            controller.wait("mode", "off")
+        controller.say("accompany", "bass, drums")
+        controller.wait("mode", "accompany")
+        controller.say("panic")
+        controller.wait("mode", "off")
+
+        controller.say("halt")
+        controller.wait("transport", 0)
+        controller.say("locate", 40.0)
+        controller.say("start")
+        controller.wait("transport", 1, 11)
+        controller.say("offset", 9999)
+        controller.wait("problem")
+    finally:
+        program.kill()
+        program.wait()
+        controller.close()

@@ -16,7 +16,17 @@ from assistant.live.live import Live
 from assistant.live.live_settings import LiveSettings, Trigger
 from models.errors import UserError
 from models.score import Note, Score, Track
-from scripts.midi_rig import Jack, Keyboard, Listener, connect, listed, start_program, wait_for
+from scripts.midi_rig import (
+    SERVER_VARIABLE,
+    Jack,
+    Keyboard,
+    Listener,
+    connect,
+    jack_server,
+    listed,
+    start_program,
+    wait_for,
+)
 from tests.assistant.live.conftest import StartLive
 from tests.builders import simple_score
 
@@ -182,6 +192,43 @@ def test_a_port_that_vanishes_and_returns_is_found_again(start_live: StartLive, 
         synth.close()
         keys.close()
         wait_for(lambda: not live.state()["ports"]["connected"])
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_midi_server_that_ends_and_comes_back_is_played_to_again(
+    signal_number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = f"descant-restart-{os.getpid()}"
+    monkeypatch.setenv(SERVER_VARIABLE, name)
+    live = Live(LiveSettings(api="jack", bpm=240, outputs=("synth",)), None, tmp_path)
+    events: list[dict[str, Any]] = []
+    live.subscribe(events.append)
+    try:
+        with jack_server(name, tmp_path) as server:
+            live.start()
+            live.play(held_notes())
+            wait_for(lambda: live.state()["playing"])
+            before = int(live.state()["processes"]["guard"])
+            server.process.send_signal(signal_number)
+            server.process.wait()
+            wait_for(lambda: any(event["event"] == "lost" for event in events))
+            problems = wait_for(lambda: [event for event in events if event["event"] == "problem"])
+            assert "does not answer" in problems[0]["message"] and problems[0]["hint"]
+        with jack_server(name, tmp_path):
+            restarted(live, "guard", before)
+            synth = Listener("synth")
+            wait_for(lambda: live.state()["ports"]["connected"] == ["synth:in"])
+            wait_for(lambda: synth.sounding > 1)  # the song went on meanwhile
+            live.stop()
+            wait_for(lambda: not synth.sounding)
+            synth.forget()
+            live.play(simple_score(bars=1))
+            wait_for(lambda: pitches(synth) == [60, 62, 64, 65] and not synth.sounding)
+            synth.close()
+            live.close()
+            wait_for(lambda: not listed("Descant Out"))
+    finally:
+        live.close()
 
 
 def test_it_follows_midi_clock_through_stop_locate_and_continue(
