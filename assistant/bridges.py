@@ -1,6 +1,6 @@
 """Answers the keys that a user presses inside a DAW: read the selection, ask, write the candidates beside it.
 
-    script ── action ──► Bridges ── read ──► Selection ── words, Score ──► ask ──► Scores ── write ──► script
+    script ── action ──► Bridges ── read ──► Selection ── words, Score ──► ask ──► Drafted ── write ──► script
 
 Everything happens in a thread of its own, one request a DAW at a time. A second key while one runs is told so,
 cancel ends it, and a DAW that goes away ends it too.
@@ -10,29 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from integrations.base import ACTIONS, Daw, DawError, Part, Scale, Selection, Written
+from assistant.daw_asking import Ask, Words
+from integrations.base import ACTIONS, Closed, Daw, DawError, Part, Scale, Selection, Unsupported, Written
 from integrations.links import FolderLink, SocketLink
 from integrations.wire import Message, RemoteDaw
 from models.errors import Cancelled, UserError
-from models.midi_file import read_midi, write_midi
 from models.score import Note, Score
 from models.theory import MODES, Key
 
-Words = dict[str, Any]
-Ask = Callable[[Score, Words, Callable[[], bool]], Sequence[Score]]
-"""ask(score, words, cancelled): the candidates as whole scores, tracks in the same order with new ones behind.
-`words` as asking.parse_words takes them. May raise UserError, and Cancelled soon after cancelled() turns true."""
-
 SOCKET_PORT = 8734
-POLL_SECONDS = 0.03
+GROW_SECONDS = 0.8  # between two writes of candidates that grow
 DEFAULT_BARS = 4
 DEFAULT_ADDED = "bass, drums"
 _EARLY = 8  # a note up to an eighth of a bar before a bar line may belong to the bar it opens
@@ -41,40 +38,6 @@ _EARLY = 8  # a note up to an eighth of a bar before a bar line may belong to th
 def secret(token: str) -> str:
     """What scripts prove themselves with. It opens the bridges alone: a lost one is no way into the server."""
     return hmac.new(token.encode(), b"descant daw bridge", hashlib.sha256).hexdigest()
-
-
-def ask_nothing(score: Score, words: Words, cancelled: Callable[[], bool]) -> Sequence[Score]:
-    """For whoever listens only to try a DAW out."""
-    raise UserError("Descant is only trying the connection", "Start it with: descant serve")
-
-
-def ask_server(port: int, token: str) -> Ask:
-    """Candidates from the server on this computer: its queue, its history, its engine."""
-    sessions: list[int] = []
-
-    def ask(score: Score, words: Words, cancelled: Callable[[], bool]) -> Sequence[Score]:
-        from assistant.client import Client
-
-        with Client(port, token) as client:
-            if not sessions:
-                sessions.append(client.add_session("From the DAW").id)
-            info = client.upload(write_midi(score), "From the DAW", sessions[0])
-            operation = words.pop("operation")
-            proposal = client.ask(info.id, operation, **words)
-            while proposal.state in ("queued", "running"):
-                if cancelled():
-                    client.cancel(proposal.id)
-                    raise Cancelled
-                time.sleep(POLL_SECONDS)
-                proposal = client.proposal(proposal.id)
-            if proposal.error:
-                raise UserError(proposal.error["message"], proposal.error["hint"])
-            return [
-                read_midi(client.candidate_midi(proposal.id, candidate.number)).score
-                for candidate in proposal.candidates
-            ]
-
-    return ask
 
 
 class Bridges:
@@ -176,7 +139,10 @@ class Desk:
                 self._cancel.clear()
                 self.daw.say("Descant is writing ...", done=False)
                 made = propose_to(self.daw, action, options, self._ask, self._cancel.is_set)
-                self.daw.say(f"{made} candidates. Next and Previous show them, Accept keeps one.")
+                self.daw.say(
+                    f"{made.candidates} candidates. Next and Previous show them, Accept keeps one."
+                    f"{' ' if made.remark else ''}{made.remark}"
+                )
             except Cancelled:
                 self.daw.say("Stopped; nothing was written.")
             except UserError as error:
@@ -188,47 +154,97 @@ class Desk:
 # --- From a key to candidates -------------------------------------------------------------------------
 
 
+class Proposed(NamedTuple):
+    """How many candidates were written, and a sentence for the user where there is something to know."""
+
+    candidates: int
+    remark: str = ""
+
+
 def propose_to(
     daw: Daw, action: str, options: Message, ask: Ask, cancelled: Callable[[], bool] = lambda: False
-) -> int:
-    """Read what is selected, have candidates made, write them beside it. Returns how many.
+) -> Proposed:
+    """Read what is selected, have candidates made, write them beside it, as they grow where the DAW can do that.
 
     options: further words of the request (bars, candidates, key, text ...). Raises UserError (DawError from the
-    DAW) or Cancelled; nothing has been written then.
+    DAW) or Cancelled; nothing of the candidates is in the DAW then.
     """
     if action not in ACTIONS:
         raise UserError(f'There is no action "{action[:40]}"', f"The actions are {', '.join(ACTIONS)}.")
+    if action == "sketch" and not daw.capabilities.sketch:
+        hint = "Sketch on the page of descant serve, and drag the tracks from there."
+        raise Unsupported(f"The script in {daw.name} takes no sketches", hint)
     selection = daw.read(action)
-    words, first, last = request_words(selection, action, options)
-    scores = ask(selection.score, words, cancelled)
-    if cancelled():
-        raise Cancelled
-    candidates = [
-        Written(number, f"Descant {number}", parts_of(selection, score, first, last))
-        for number, score in enumerate(scores, 1)
-    ]
-    daw.write(selection, candidates, action)
-    return len(candidates)
+    asked = request_words(selection, action, options)
+    written, next_write = 0, 0.0
+    try:
+        for drafted in ask(selection.score, asked.words, cancelled):
+            if cancelled():
+                raise Cancelled
+            if drafted.complete or (daw.capabilities.grows and time.monotonic() >= next_write):
+                candidates = candidates_of(selection, drafted.scores, asked)
+                if candidates or drafted.complete:
+                    daw.write(selection, candidates, action, again=written > 0, whole=drafted.complete)
+                    written = len(candidates)
+                    next_write = time.monotonic() + GROW_SECONDS
+    except Closed:
+        raise  # nobody is there who could take anything away
+    except (UserError, Cancelled) as error:
+        if written and not isinstance(error, DawError):
+            daw.cancel()
+        raise
+    return Proposed(written, asked.remark)
 
 
-def request_words(selection: Selection, action: str, options: Message) -> tuple[Words, int, int]:
-    """The words of a request, and the first and last bar that it fills (-1: as many as there will be)."""
+class Asked(NamedTuple):
+    """A request: its words, the bars that it fills (last is -1: as many as there will be), a remark on it."""
+
+    words: Words
+    first: int
+    last: int
+    remark: str = ""
+
+
+def request_words(selection: Selection, action: str, options: Message) -> Asked:
     words: Words = {name: value for name, value in options.items() if name not in ("use_scale", "operation")}
-    if options.get("use_scale", True) and "key" not in words and (key := key_of(selection.scale)):
+    bars, added, text = (words.pop(name, None) for name in ("bars", "add", "text"))
+    key = key_of(selection.scale) if options.get("use_scale", True) and "key" not in words else None
+    if action == "sketch":
+        return _sketch_words(selection, words, text, key)
+    if key:
         words["key"] = key.name
     first, last = selection.bars
-    bars, added, text = (words.pop(name, None) for name in ("bars", "add", "text"))
-    if action == "sketch":
-        return {"operation": "sketch", "text": text, **words}, 0, -1
     if action == "accompany":
-        return {"operation": "accompany", "add": added or DEFAULT_ADDED, **words}, 0, -1
+        return Asked({"operation": "accompany", "add": added or DEFAULT_ADDED, **words}, 0, -1)
     if action == "continue":
         if type(bars) is not int:
             bars = DEFAULT_BARS
         _check_sounding(selection)
         first, last = last + 1, last + bars
     tracks = ",".join(str(track + 1) for track in selection.tracks)
-    return {"operation": "fill", "tracks": tracks, "bars": f"{first + 1}-{last + 1}", **words}, first, last
+    return Asked({"operation": "fill", "tracks": tracks, "bars": f"{first + 1}-{last + 1}", **words}, first, last)
+
+
+def _sketch_words(selection: Selection, words: Words, text: Any, key: Key | None) -> Asked:
+    """A sketch in the song's tempo, whatever its words say, and in its meter and key where they say none."""
+    from models.text.brief import FASTEST, SLOWEST
+    from models.text.reading import understand
+
+    if not isinstance(text, str) or not text.strip():
+        raise UserError("A sketch needs words", 'For example: "slow blues in A, 12 bars, piano and bass".')
+    brief, remarks = understand(text), []
+    bar, tempo = selection.score.bar_at(selection.start), selection.score.tempo_at(selection.start).bpm
+    meter = (bar.numerator, bar.denominator)
+    if "tempo" in brief.said and round(brief.tempo) != round(tempo):
+        remarks.append(f"The song's {tempo:.4g} bpm hold, not {brief.tempo:.4g}.")
+    if "meter" not in brief.said:
+        brief = replace(brief, meter=meter)
+    elif brief.meter != meter:
+        remarks.append("It is in {}/{}, as the words say; the song is in {}/{} there.".format(*brief.meter, *meter))
+    if key and "key" not in brief.said and "key" not in words:
+        brief = replace(brief, key=key.name)
+    brief = replace(brief, tempo=min(FASTEST, max(SLOWEST, tempo)))
+    return Asked({"operation": "sketch", "brief": json.loads(brief.to_json()), **words}, 0, -1, " ".join(remarks))
 
 
 def _check_sounding(selection: Selection) -> None:
@@ -248,18 +264,28 @@ def key_of(scale: Scale | None) -> Key | None:
     )
 
 
-def parts_of(selection: Selection, made: Score, first: int, last: int) -> tuple[Part, ...]:
+def candidates_of(selection: Selection, scores: Sequence[Score], asked: Asked) -> list[Written]:
+    """What a DAW is to write of some candidates. All of them have the same parts over the same span."""
+    end_bar = asked.last
+    if asked.last < 0:
+        end_bar = max([asked.first, *(made.bar_at(max(0, made.end - 1)).index for made in scores)])
+    return [
+        Written(number, f"Descant {number}", parts_of(selection, made, asked.first, end_bar, asked.last < 0))
+        for number, made in enumerate(scores, 1)
+    ]
+
+
+def parts_of(selection: Selection, made: Score, first: int, last: int, only_new: bool) -> tuple[Part, ...]:
     """What a candidate adds to the selection's score and what it leaves out, track by track.
 
-    first, last: the bars it was asked for; a last of -1 is the end of what was made. Nothing outside them, and
-    no track that was not selected, is ever touched.
+    first, last: the bars it was asked for. only_new: it has new tracks alone. Nothing outside these bars, and no
+    track that was not selected, is ever touched.
     """
-    end_bar = last if last >= 0 else max(first, made.bar_at(max(0, made.end - 1)).index)
     bar = made.bar(first)
-    start, end = bar.start, made.bar(end_bar).end
+    start, end = bar.start, made.bar(last).end
     early = start - (bar.length // _EARLY if first else 0)
     parts = []
-    for index in selection.tracks if last >= 0 else ():
+    for index in () if only_new else selection.tracks:
         before, after = selection.score.tracks[index].notes, made.tracks[index].notes
         new, gone = _difference(after, before), _difference(before, after)
         if any(not early <= note.start < end for note in (*new, *gone)):

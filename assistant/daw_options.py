@@ -12,18 +12,20 @@ VERBS = {
     "install": "write the script of a DAW, and say what to do in it",
     "remove": "delete it",
     "test": "read, write and take back in a DAW that runs, with a clip selected",
+    "watch": "answer every MIDI file that is dropped into a folder, for any DAW",
 }
 
 
 def add_daw(parser: CommandParser) -> None:
-    parser.usage = "descant daw list | install NAME | remove NAME | test NAME"
+    parser.usage = "descant daw list | install NAME | remove NAME | test NAME | watch FOLDER"
     parser.description = """\
 Connects Descant with a DAW: select, press a key, choose among candidates, and
 undo in one step. Nothing of the DAW's own settings is changed."""
     parser.epilog = """\
 example:
   descant daw install reaper --dry-run     shows what it would write
-  descant daw install reaper"""
+  descant daw install reaper
+  descant daw watch ~/Desktop/Descant      files dropped there are continued"""
     verbs = parser.add_subparsers(dest="verb", title="what to do", metavar="VERB", required=True)
     for verb, purpose in VERBS.items():
         below = verbs.add_parser(
@@ -36,6 +38,14 @@ example:
             allow_abbrev=False,
         )
         if verb == "list":
+            continue
+        if verb == "watch":
+            below.add_argument("folder", type=Path, metavar="FOLDER", help="where your DAW drops MIDI files")
+            below.add_argument("--bars", type=int, metavar="N", help="how many to continue by; 4 where not given")
+            below.add_argument("--add", metavar="INSTRUMENTS", help='to accompany with; "bass, drums"')
+            below.add_argument("--candidates", type=int, metavar="N", help="how many of each file")
+            below.add_argument("--key", metavar="KEY", help='to keep to, such as "D minor"')
+            below.add_argument("--whole", action="store_true", help="write them with the music that was dropped")
             continue
         below.add_argument("name", metavar="NAME", help="as `descant daw list` names it, such as reaper")
         if verb in ("install", "remove"):

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from assistant.bridges import SOCKET_PORT, ask_nothing, secret
+from assistant.bridges import SOCKET_PORT, secret
+from assistant.daw_asking import ask_nothing
 from assistant.settings import home, token
 from integrations.base import Changed, Daw, DawError, Part, Selection, Written
 from integrations.known import SCRIPTS
@@ -37,6 +38,10 @@ def run(arguments: Namespace) -> None:
             print(line)
     elif arguments.verb == "install":
         _install(find_script(arguments.name), arguments.folder, arguments.dry_run)
+    elif arguments.verb == "watch":
+        from assistant.daw_folder import run as watch
+
+        watch(arguments)
     elif arguments.verb == "remove":
         _remove(find_script(arguments.name), arguments.folder, arguments.dry_run)
     else:
@@ -114,10 +119,15 @@ def install(script: Script, place: Path, connection: Connection, backups: Path) 
     return kept
 
 
-def remove(script: Script, place: Path, connection: Connection) -> list[Path]:
-    """Delete what `install` writes, and our folder where nothing else is in it. Returns what was deleted."""
+def remove(script: Script, place: Path, connection: Connection, backups: Path) -> tuple[list[Path], Path | None]:
+    """Delete what `install` writes, and our folder where nothing else is in it.
+
+    Returns what was deleted, and where copies are of what had been changed by hand, None where nothing had.
+    """
+    planned = plan_install(script, place, connection)
+    kept = _back_up([path for path, content in planned if path.exists() and path.read_bytes() != content], backups)
     gone = []
-    for path, _ in plan_install(script, place, connection):
+    for path, _ in planned:
         with suppress(FileNotFoundError):
             path.unlink()
             gone.append(path)
@@ -125,7 +135,7 @@ def remove(script: Script, place: Path, connection: Connection) -> list[Path]:
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # Live's own
     with suppress(OSError):
         folder.rmdir()
-    return gone
+    return gone, kept
 
 
 def _back_up(paths: list[Path], backups: Path) -> Path | None:
@@ -183,13 +193,17 @@ def _install(script: Script, asked: Path | None, dry_run: bool) -> None:
 
 
 def _remove(script: Script, asked: Path | None, dry_run: bool) -> None:
-    connection = connection_of(home())
+    folder = home()
+    connection = connection_of(folder)
     for place in _chosen_places(script, asked):
+        kept = None
         if dry_run:
             gone = [path for path, _ in plan_install(script, place, connection) if path.exists()]
         else:
-            gone = remove(script, place, connection)
+            gone, kept = remove(script, place, connection, folder / BACKUPS)
         print(f"{'would delete' if dry_run else 'deleted'} {len(gone)} files in {place}")
+        if kept:
+            print(f"what had been changed by hand is in {kept}")
 
 
 # --- Trying -------------------------------------------------------------------------------------------
@@ -209,29 +223,41 @@ class Step:
 
 
 def round_trip(daw: Daw) -> list[Step]:
-    """Read, refuse a stale write, write, take back, and compare: what is selected is afterwards what it was."""
+    """Read, refuse a stale write, write, take back, write and undo: what is selected is afterwards what it was."""
     steps: list[Step] = []
     try:
+        began = time.monotonic()
         before = daw.read("continue")
-        count = len(before.score.tracks[before.tracks[0]].notes)
-        steps.append(
-            Step("read the selection", True, f"{count} notes, bars {before.bars[0] + 1}-{before.bars[1] + 1}")
-        )
+        spent = _milliseconds(began)
+        count, bars = len(before.score.tracks[before.tracks[0]].notes), before.bars
+        steps.append(Step("read the selection", True, f"{count} notes, bars {bars[0] + 1}-{bars[1] + 1}, {spent}"))
         candidate = _test_candidate(before)
         try:
             daw.write(replace(before, stamp="stale"), [candidate], "continue")
             steps.append(Step("refuse a write to changed music", False, "it was written"))
         except Changed:
             steps.append(Step("refuse a write to changed music", True))
+        began = time.monotonic()
         daw.write(before, [candidate], "continue")
-        steps.append(Step("write a candidate", True))
+        steps.append(Step("write a candidate", True, _milliseconds(began)))
         daw.cancel()
-        after = daw.read("continue")
-        same = after.stamp == before.stamp and after.score.tracks == before.score.tracks
-        steps.append(Step("take it back", same, "" if same else "the music is not what it was; use the DAW's undo"))
+        steps.append(_compared("take it back", before, daw.read("continue")))
+        if daw.capabilities.undo:
+            daw.write(before, [candidate], "continue")
+            daw.undo()
+            steps.append(_compared("undo it in one step", before, daw.read("continue")))
     except DawError as error:
         steps.append(Step("go on", False, f"{error.message}. {error.hint}"))
     return steps
+
+
+def _milliseconds(began: float) -> str:
+    return f"{1000 * (time.monotonic() - began):.0f} ms"
+
+
+def _compared(name: str, before: Selection, after: Selection) -> Step:
+    same = after.stamp == before.stamp and after.score.tracks == before.score.tracks
+    return Step(name, same, "" if same else "the music is not what it was; use the DAW's undo")
 
 
 def _test_candidate(selection: Selection) -> Written:

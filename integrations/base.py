@@ -2,6 +2,7 @@
 
     read(action) ─► Selection: a Score of the bars around, the selected tracks and bars, a stamp
     write(selection, candidates)   beside the user's notes, one undo step; Changed if the stamp no longer holds
+    write(..., again=True)         the same proposal, further on: what was there of it is replaced, still one step
     audition(number) ─► accept() or cancel()     undo()     say(text)
 
 A Score begins on a bar line of the DAW's time line, `origin` quarter notes after its start. Ticks are counted
@@ -23,6 +24,11 @@ ACTIONS = ("continue", "fill", "accompany", "sketch")
 BARS_BEFORE, BARS_AFTER = 32, 8  # what the network looks at around a selection
 MOST_NOTES = 1_000_000
 MOST_TRACKS = 1_000
+
+
+def bars_around(action: str) -> tuple[int, int]:
+    """How many bars before and after a selection are read for an action: none where all of it is one piece."""
+    return (0, 0) if action in ("accompany", "sketch") else (BARS_BEFORE, BARS_AFTER)
 
 
 class DawError(UserError):
@@ -72,6 +78,10 @@ def changed() -> Changed:
     )
 
 
+def taken_back() -> DawError:
+    return DawError("The candidates were taken back, so Descant stopped writing", "Ask again for others.")
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a DAW's script can do. Every field stands in the table of docs/daws.md.
@@ -79,7 +89,8 @@ class Capabilities:
     tempo_map: all tempos of the song are read, not just the one in force. arrangement, launcher: clips on the
     time line, clips in slots. loops: a looped clip is read as it sounds. scale: the DAW's own root and scale.
     swing: its swing setting. context: other tracks are read too. new_tracks: it can add tracks. undo: a proposal
-    is one step of the DAW's own undo. audition: it can switch from one candidate to the next. place: where
+    is one step of the DAW's own undo. audition: it can switch from one candidate to the next. grows: candidates
+    may be written while they are still being made. sketch: it takes a piece made from words. place: where
     candidates go, in the DAW's own word. resolution: finest step of a note's start, in parts of a quarter note.
     """
 
@@ -93,6 +104,8 @@ class Capabilities:
     new_tracks: bool = False
     undo: bool = False
     audition: bool = False
+    grows: bool = False
+    sketch: bool = False
     place: str = "clips"
     resolution: int = TICKS
 
@@ -119,6 +132,8 @@ class Scale:
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What was read. `tracks` are the selected ones (indices of `score.tracks`), `start` and `end` in ticks.
+
+    For a sketch there are no tracks, and the Score begins with the bar where it goes.
 
     origin: quarter notes from the song's start to the Score's. stamp: the script's word for the state of what is
     selected. reference: how the script finds it again; nobody else looks inside.
@@ -177,10 +192,21 @@ class Daw(Protocol):
     def read(self, action: str) -> Selection:
         """What the user has selected, and the music around it. NothingSelected when there is nothing."""
 
-    def write(self, selection: Selection, candidates: Sequence[Written], action: str) -> None:
+    def write(
+        self,
+        selection: Selection,
+        candidates: Sequence[Written],
+        action: str,
+        again: bool = False,
+        whole: bool = True,
+    ) -> None:
         """Put all candidates beside the user's notes in one undo step and show the first.
 
-        Raises Changed, with nothing written, when the selection no longer is what was read.
+        again: where `capabilities.grows`, they take the place of what was written of them before, the one that is
+        shown stays shown, and both writes are one undo step. whole: none of them will be written again.
+
+        Raises Changed, with nothing written and nothing left of them, when the selection no longer is what was
+        read; DawError when the user has taken them back.
         """
 
     def audition(self, number: int) -> None:

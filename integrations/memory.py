@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from integrations.base import (
-    BARS_AFTER,
-    BARS_BEFORE,
     TICKS,
     Capabilities,
     NothingSelected,
     Scale,
     Selection,
     Written,
+    bars_around,
     changed,
     stamp,
+    taken_back,
 )
 from models.score import Meter, Note, Score, Tempo, Track
 
@@ -81,6 +81,8 @@ class MemoryDaw:
         new_tracks=True,
         undo=True,
         audition=True,
+        grows=True,
+        sketch=True,
         place="takes",
     )
 
@@ -89,14 +91,17 @@ class MemoryDaw:
         self.selected = selected
         self.messages: list[str] = []
         self._past: list[Song] = []
+        self._before = song  # as it was when the last proposal was written
 
     def read(self, action: str) -> Selection:
         lanes, start, end = self.selected
-        if not lanes or end <= start:
-            raise NothingSelected("Nothing is selected", "Select one or more clips, then ask again.")
         whole = self._score()
+        if action == "sketch":
+            lanes, end, whole = (), start + 1, whole.with_tracks(())
+        elif not lanes or end <= start:
+            raise NothingSelected("Nothing is selected", "Select one or more clips, then ask again.")
         first, last = whole.bar_at(start).index, whole.bar_at(end - 1).index
-        before, after = (0, 0) if action == "accompany" else (BARS_BEFORE, BARS_AFTER)
+        before, after = bars_around(action)
         begin, stop = whole.bar(max(0, first - before)).start, whole.bar(last + after).end
         window = _window(whole, begin, stop)
         return Selection(
@@ -110,10 +115,26 @@ class MemoryDaw:
             reference=begin,
         )
 
-    def write(self, selection: Selection, candidates: Sequence[Written], action: str) -> None:
+    def write(
+        self,
+        selection: Selection,
+        candidates: Sequence[Written],
+        action: str,
+        again: bool = False,
+        whole: bool = True,
+    ) -> None:
+        if again and not any(lane.candidates for lane in self.song.lanes):
+            raise taken_back()
         if self._stamp(selection.tracks) != selection.stamp:
+            if again:
+                self.cancel()
             raise changed()
-        self._step()
+        shown = self.song.shown if again else 1
+        if again and self._past and self._past[-1] is self._before:
+            self._past.pop()  # what was written of it before becomes part of this step
+        else:
+            self._before = self.song
+        self._past.append(self._before)
         self._drop_candidates()
         lanes = list(self.song.lanes)
         new: dict[tuple[int, str], int] = {}
@@ -130,7 +151,7 @@ class MemoryDaw:
                 removed = tuple((begin + at, pitch) for at, pitch in part.removed)
                 beside = (*lanes[index].candidates, (candidate.number, clip, removed))
                 lanes[index] = replace(lanes[index], candidates=beside)
-        self.song = replace(self.song, lanes=tuple(lanes), shown=1, proposed_lanes=frozenset(new.values()))
+        self.song = replace(self.song, lanes=tuple(lanes), shown=shown, proposed_lanes=frozenset(new.values()))
 
     def audition(self, number: int) -> None:
         self.song = replace(self.song, shown=number)

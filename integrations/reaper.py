@@ -29,6 +29,8 @@ SCRIPT = Script(
     places=_places,
     files=(
         ("descant.lua", "reaper/descant.lua"),
+        ("descant_project.lua", "reaper/descant_project.lua"),
+        ("descant_takes.lua", "reaper/descant_takes.lua"),
         ("descant_press.lua", "reaper/descant_press.lua"),
         ("descant_link.lua", "lua/descant_link.lua"),
         *((f"descant_{action}.lua", f"reaper/descant_{action}.lua") for action in ACTIONS),

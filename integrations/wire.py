@@ -17,8 +17,6 @@ from itertools import count
 from typing import Any
 
 from integrations.base import (
-    BARS_AFTER,
-    BARS_BEFORE,
     MOST_NOTES,
     MOST_TRACKS,
     TICKS,
@@ -28,6 +26,7 @@ from integrations.base import (
     Scale,
     Selection,
     Written,
+    bars_around,
     daw_error,
 )
 from models.score import Meter, Note, Score, Tempo, Track
@@ -51,8 +50,9 @@ class Conversation:
         self._lock = threading.Condition()
         self._answers: dict[int, Message | None] = {}
         self.closed = False
+        self.patience = PATIENCE
 
-    def call(self, do: str, patience: float = PATIENCE, **arguments: Any) -> Message:
+    def call(self, do: str, **arguments: Any) -> Message:
         """What the script answers. DawError as it reports it; Closed when it does not answer."""
         with self._lock:
             if self.closed:
@@ -62,7 +62,9 @@ class Conversation:
         try:
             self._send({"id": number, "do": do, **arguments})
             with self._lock:
-                answered = self._lock.wait_for(lambda: self._answers[number] is not None or self.closed, patience)
+                answered = self._lock.wait_for(
+                    lambda: self._answers[number] is not None or self.closed, self.patience
+                )
                 answer = self._answers[number]
         except OSError:
             self.close()
@@ -113,13 +115,24 @@ class RemoteDaw:
         self.capabilities = hello.capabilities
 
     def read(self, action: str) -> Selection:
-        before, after = (0, 0) if action == "accompany" else (BARS_BEFORE, BARS_AFTER)
-        return selection_from(self.conversation.call("read", action=action, before=before, after=after))
+        before, after = bars_around(action)
+        return selection_from(
+            self.conversation.call("read", action=action, before=before, after=after), action == "sketch"
+        )
 
-    def write(self, selection: Selection, candidates: Sequence[Written], action: str) -> None:
+    def write(
+        self,
+        selection: Selection,
+        candidates: Sequence[Written],
+        action: str,
+        again: bool = False,
+        whole: bool = True,
+    ) -> None:
         self.conversation.call(
             "write",
             action=action,
+            again=again,
+            whole=whole,
             stamp=selection.stamp,
             reference=selection.reference,
             candidates=[candidate_to(candidate) for candidate in candidates],
@@ -144,14 +157,14 @@ class RemoteDaw:
 # --- Music as messages --------------------------------------------------------------------------------
 
 
-def selection_from(message: Message) -> Selection:
-    """A script's answer to "read". DawError where it makes no sense."""
+def selection_from(message: Message, without_tracks: bool = False) -> Selection:
+    """A script's answer to "read", which has no tracks for a sketch. DawError where it makes no sense."""
     try:
         score = _score(message)
         chosen = message["selection"]
         start, end = (_tick(chosen[word]) for word in ("start", "end"))
         tracks = tuple(_whole(index, 0, len(score.tracks) - 1) for index in chosen["tracks"])
-        if end <= start or not tracks:
+        if end <= start or bool(tracks) is without_tracks:
             raise ValueError("an empty selection")
         return Selection(
             score=score,

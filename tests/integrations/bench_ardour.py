@@ -16,7 +16,8 @@ from typing import Any
 from integrations import ardour
 from integrations.memory import Song
 from scripts.midi_rig import SERVER_VARIABLE, jack_server
-from tests.integrations.benches import HERE, Double, Notes, RemoteBench, layout, rows, until
+from tests.integrations.bench import HERE, Notes, layout, rows, until
+from tests.integrations.bench_remote import Double, RemoteBench
 
 ANSWER = "\1"
 
@@ -70,7 +71,6 @@ def _record(made: Program) -> None:
 class ArdourBench(RemoteBench):
     name = "ardour"
     whole_clips = True
-    many_tracks = 24  # every track is ports of a real MIDI server here
     running: Program
 
     def load(self, song: Song, lanes: tuple[int, ...], start: int, end: int) -> None:

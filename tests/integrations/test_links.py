@@ -18,12 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.bridges import Bridges, ask_nothing, secret
+from assistant.bridges import Bridges, secret
+from assistant.daw_asking import ask_nothing
 from integrations.base import Capabilities, DawError, Incompatible, agree, read_hello, stamp
 from integrations.links import FolderLink, SocketLink, frame, receive
 from integrations.wire import RemoteDaw, selection_from
 from models.errors import UserError
-from tests.integrations.benches import HERE, TOKEN, until
+from tests.integrations.bench import HERE, TOKEN, until
 
 REMOTE = HERE.parents[1] / "integrations" / "remote"
 HELLO = {"daw": "live", "daw_version": "12", "script_version": "0.1.0", "protocols": [1], "capabilities": {}}

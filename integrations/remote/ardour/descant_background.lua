@@ -15,8 +15,8 @@ function factory ()
     local M = dofile(place .. "descant_link.lua")
     dofile(place .. "descant_folder.lua") -- written by `descant daw install`: where the program looks
     verbs = dofile(place .. "descant_session.lua")(M, function()
-      local out = {}
-      for region in Editor:get_selection().regions:regionlist():iter() do out[#out + 1] = region end
+      local out, list = {}, Editor:get_selection().regions:regionlist() -- held: see descant_session.lua
+      for region in list:iter() do out[#out + 1] = region end
       return out
     end)
     -- Microseconds since Ardour began; os.clock counts the processor's time, not ours.

@@ -10,6 +10,14 @@ return function(M, selected)
   local TICKS, PER_BEAT = 960, 1920 -- ours, and Ardour's, to the quarter note
   local verbs, proposal = {}, nil
 
+  -- Ardour's iterators do not keep alive the list that they go through: a list that nothing but the loop knows may be
+  -- collected in its midst, and Ardour dies of it. So it is held here until all is out.
+  local function items(list)
+    local out = {}
+    for item in list:iter() do out[#out + 1] = item end
+    return out
+  end
+
   local function rounded(value) return math.floor(value + 0.5) end
 
   -- Quarter notes of a Temporal.Beats; it prints as beats:ticks.
@@ -40,7 +48,7 @@ return function(M, selected)
 
   local function tracks()
     local out = {}
-    for route in Session:get_tracks():iter() do
+    for _, route in ipairs(items(Session:get_tracks())) do
       local track = route:to_track()
       if not track:isnil() and not track:to_midi_track():isnil() then out[#out + 1] = track end
     end
@@ -49,7 +57,7 @@ return function(M, selected)
 
   local function regions_of(track)
     local out = {}
-    for region in track:playlist():region_list():iter() do
+    for _, region in ipairs(items(track:playlist():region_list())) do
       if midi(region) then out[#out + 1] = region end
     end
     table.sort(out, function(a, b) return (span(a)) < (span(b)) end)
@@ -63,7 +71,7 @@ return function(M, selected)
     local from, to = span(region)
     local start = quarters(region:start():beats())
     local out = {}
-    for note in ARDOUR.LuaAPI.note_list(midi(region):model()):iter() do
+    for _, note in ipairs(items(ARDOUR.LuaAPI.note_list(midi(region):model()))) do
       local at = from + quarters(note:time()) - start
       if at > from - 1e-6 and at < to - 1e-6 then
         local length = math.min(quarters(note:length()), to - at)
@@ -203,7 +211,7 @@ return function(M, selected)
     copy:set_name(name)
     local model, start = midi(copy):model(), quarters(copy:start():beats())
     local command = model:new_note_diff_command(name)
-    for note in ARDOUR.LuaAPI.note_list(model):iter() do command:remove(note) end
+    for _, note in ipairs(items(ARDOUR.LuaAPI.note_list(model))) do command:remove(note) end
     for _, note in ipairs(notes) do
       command:add(ARDOUR.LuaAPI.new_noteptr(note[5] or 0, beats(start + note[1] - from), beats(note[3]), note[2], note[4]))
     end
@@ -257,7 +265,7 @@ return function(M, selected)
         local one = ARDOUR.ChanCount(ARDOUR.DataType("midi"), 1)
         local list = Session:new_midi_track(one, one, true, ARDOUR.PluginInfo(), nil, nil, 1, part.name,
           ARDOUR.PresentationInfo.max_order, ARDOUR.TrackMode.Normal, true)
-        for new in list:iter() do track = new:to_track() end
+        for _, new in ipairs(items(list)) do track = new:to_track() end
         made.tracks[#made.tracks + 1] = track:name()
       else
         track = track_named(reference.all[part.track + 1])

@@ -66,7 +66,7 @@ function flush() {}
 
 function noteSeen(step) {
    var key = step.x() + ":" + step.y() + ":" + step.channel();
-   if (String(step.state()) === "NoteOn") {
+   if (String(step.state()) === "NoteOn" && !step.isMuted()) {
       grid[key] = {
          x: step.x() + page * WINDOW, y: step.y(), duration: step.duration(),
          velocity: Math.max(1, Math.min(127, Math.round(step.velocity() * 127)))

@@ -212,6 +212,7 @@ end
 -- host.now()                                      seconds, any origin
 -- host.make_folder(path), host.new_name()         where Lua can make folders; else the program has made one
 -- host.say(text)                                  shows one line
+-- host.forsaken()                                 what was asked will not come; may be left out
 -- host.verbs[name](arguments, breathe)            read, write, audition, accept, cancel, undo
 local Link = {}
 Link.__index = Link
@@ -283,6 +284,7 @@ function Link:leave(why)
   self.session, self.welcome, self.jobs = nil, false, {}
   if self.asked then
     self.asked = nil
+    if self.host.forsaken then self.host.forsaken() end
     self.host.say(why .. "; nothing was written. Ask again.")
   end
 end

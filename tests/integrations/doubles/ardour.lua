@@ -7,6 +7,17 @@ local M = dofile(FOLDER .. "/descant_link.lua")
 local PER_BEAT, TICKS = 1920, 960
 local answered = "\1" -- before every answer: Ardour prints lines of its own
 
+-- Ardour's iterators do not keep alive the list that they go through: a list that nothing but the loop knows may be
+-- collected in its midst, and Ardour dies of it. So it is held here until all is out.
+local function each(list)
+  local out, at = {}, 0
+  for item in list:iter() do out[#out + 1] = item end
+  return function()
+    at = at + 1
+    return out[at]
+  end
+end
+
 AudioEngine:set_backend("JACK", "ardour-descant", "")
 assert(AudioEngine:start(false) == 0)
 Session = assert(create_session(SESSION, "song", 48000))
@@ -16,8 +27,8 @@ local function ticks_at(ticks) return Temporal.timepos_t.from_ticks(ticks * PER_
 
 local function selected()
   local out = {}
-  for route in Session:get_tracks():iter() do
-    for region in route:to_track():playlist():region_list():iter() do
+  for route in each(Session:get_tracks()) do
+    for region in each(route:to_track():playlist():region_list()) do
       if chosen[region:to_stateful():id():to_s()] then out[#out + 1] = region end
     end
   end
@@ -30,7 +41,7 @@ local function new_tracks(count, name)
   local one, out = ARDOUR.ChanCount(ARDOUR.DataType("midi"), 1), {}
   local list = Session:new_midi_track(one, one, true, ARDOUR.PluginInfo(), nil, nil, count, name or "new",
     ARDOUR.PresentationInfo.max_order, ARDOUR.TrackMode.Normal, true)
-  for track in list:iter() do out[#out + 1] = track:to_track() end
+  for track in each(list) do out[#out + 1] = track:to_track() end
   return out
 end
 
@@ -39,7 +50,7 @@ local commands, seed, tempos_before = {}, nil, {}
 -- A region has to be recorded once: without its editor Ardour imports nothing.
 function commands.arm()
   new_tracks(1, "Recorder")
-  for route in Session:get_tracks():iter() do
+  for route in each(Session:get_tracks()) do
     route:to_track():rec_enable_control():set_value(1, PBD.GroupControlDisposition.NoGroup)
   end
   Session:maybe_enable_record(false)
@@ -51,11 +62,11 @@ function commands.stop()
   Session:request_stop(false, false, ARDOUR.TransportRequestSource.TRS_UI)
   for _ = 1, 100 do
     ARDOUR.LuaAPI.usleep(50000)
-    for route in Session:get_tracks():iter() do
-      for region in route:to_track():playlist():region_list():iter() do seed = seed or region end
+    for route in each(Session:get_tracks()) do
+      for region in each(route:to_track():playlist():region_list()) do seed = seed or region end
     end
     if seed then
-      for route in Session:get_tracks():iter() do
+      for route in each(Session:get_tracks()) do
         route:to_track():rec_enable_control():set_value(0, PBD.GroupControlDisposition.NoGroup)
         route:to_track():playlist():remove_region(seed)
       end
@@ -67,12 +78,12 @@ end
 
 function commands.load(message)
   -- Its Lua cannot remove a track: those of the song before are emptied and named so that nobody asks for them.
-  for route in Session:get_tracks():iter() do
+  for route in each(Session:get_tracks()) do
     if route:name() ~= "Recorder" and not route:name():find("^old") then
       olds = (olds or 0) + 1
       route:set_name("old" .. olds)
       local regions = {}
-      for region in route:to_track():playlist():region_list():iter() do regions[#regions + 1] = region end
+      for region in each(route:to_track():playlist():region_list()) do regions[#regions + 1] = region end
       for _, region in ipairs(regions) do route:to_track():playlist():remove_region(region) end
     end
   end
@@ -89,17 +100,17 @@ function commands.load(message)
     map:set_tempo(Temporal.Tempo(marker[2], marker[2], 4), at)
   end
   Temporal.TempoMap.update(map)
-  local made = new_tracks(#message.lanes)
+  local made = new_tracks(#message.lanes, "Track") -- Ardour numbers them; to name one anew takes it long
   for index, lane in ipairs(message.lanes) do
     local track = made[index]
-    track:set_name(lane.name)
+    if track:name() ~= lane.name then track:set_name(lane.name) end
     for _, clip in ipairs(lane.clips) do
       local period = clip.period > 0 and clip.period or clip.length
       for from = clip.start, clip.start + clip.length - 1, period do
         local copy = ARDOUR.RegionFactory.clone_region(seed, true, false)
         local model = copy:to_midiregion():model()
         local command = model:new_note_diff_command("load")
-        for note in ARDOUR.LuaAPI.note_list(model):iter() do command:remove(note) end
+        for note in each(ARDOUR.LuaAPI.note_list(model)) do command:remove(note) end
         local b, t = tostring(copy:start():beats()):match("(%d+):(%d+)")
         local start = tonumber(b) * PER_BEAT + tonumber(t)
         for _, note in ipairs(clip.notes) do
@@ -111,7 +122,7 @@ function commands.load(message)
         copy:set_name("own")
         copy:set_length(Temporal.timecnt_t.from_ticks(period * 2, Temporal.timepos_t.from_ticks(0)))
         track:playlist():add_region(copy, ticks_at(from), 1, false)
-        for region in track:playlist():region_list():iter() do
+        for region in each(track:playlist():region_list()) do
           if clip.selected then chosen[region:to_stateful():id():to_s()] = true end
         end
       end
@@ -120,12 +131,12 @@ function commands.load(message)
 end
 
 function commands.edit(message)
-  for route in Session:get_tracks():iter() do
+  for route in each(Session:get_tracks()) do
     if route:name() == message.name then
-      for region in route:to_track():playlist():region_list():iter() do
+      for region in each(route:to_track():playlist():region_list()) do
         local model = region:to_midiregion():model()
         local command = model:new_note_diff_command("edit")
-        for note in ARDOUR.LuaAPI.note_list(model):iter() do
+        for note in each(ARDOUR.LuaAPI.note_list(model)) do
           command:remove(note)
           command:add(ARDOUR.LuaAPI.new_noteptr(0, note:time(), note:length(), note:note() + 1, note:velocity()))
           break
@@ -152,15 +163,15 @@ function commands.quit() link:close() end
 
 function commands.state()
   local tracks = M.list()
-  for route in Session:get_tracks():iter() do
+  for route in each(Session:get_tracks()) do
     local regions = M.list()
-    for region in route:to_track():playlist():region_list():iter() do
+    for region in each(route:to_track():playlist():region_list()) do
       local function ticks(value)
         local b, t = tostring(value):match("(%d+):(%d+)")
         return (tonumber(b) * PER_BEAT + tonumber(t)) / 2
       end
       local notes, from, start = M.list(), ticks(region:position():beats()), ticks(region:start():beats())
-      for note in ARDOUR.LuaAPI.note_list(region:to_midiregion():model()):iter() do
+      for note in each(ARDOUR.LuaAPI.note_list(region:to_midiregion():model())) do
         notes[#notes + 1] = M.list({from + ticks(note:time()) - start, note:note(), ticks(note:length()), note:velocity()})
       end
       regions[#regions + 1] = {name = region:name(), muted = region:muted(), notes = notes}

@@ -1,11 +1,16 @@
 // A double of Bitwig Studio for tests: node bitwig.js SCRIPT_FOLDER, commands as JSON lines on stdin, answers on stdout.
 //
-// Modelled on Bitwig's Control Surface API (version 18), not checked call by call against its reference. It covers exactly the methods below; any
-// other is an error. It holds the rules that Bitwig holds:
-//   * values are read only where markInterested was called, and markInterested and the like only within init;
-//   * what is asked for happens a moment later, not at once: clips, selections, windows of the note grid, names;
-//   * lengths of new clips are whole beats; bytes that are sent are -128..127; a message received has no header;
-//   * a note step is seen on the grid step in which it begins, within the window only.
+// Every method was held against Bitwig's Control Surface API as published with the program (Help > Documentation >
+// Control Surface API) and with all remarks, up to version 17, in https://github.com/joslarson/typed-bitwig-api. It
+// covers exactly the methods below; any other is an error. From there come:
+//   * markInterested only once and within init, and a value is read only where it was called;
+//   * get() of a ranged value (a setting, the tempo) is 0..1, getRaw() what the user sees;
+//   * a step has a state of NoteOn where a note begins and NoteSustain where it goes on, x and y within the window,
+//     velocity 0..1; setStep takes velocities 1..127 and beats, and takes the place of a note that begins there;
+//   * createEmptyClip takes whole beats; bytes that are sent are -128..127; what is received has lost its header of
+//     four bytes. Whether send adds one is not said: the program takes both.
+// What is asked for happens a moment later, not at once: clips, selections, windows of the note grid, names. That is
+// what authors of scripts report; how long it takes is assumed.
 "use strict";
 const fs = require("fs"), net = require("net"), path = require("path"), vm = require("vm"), readline = require("readline");
 
@@ -32,7 +37,8 @@ function strict(name, methods) {
   });
 }
 
-function value(name, read, write) {
+// range: least and most of a ranged value.
+function value(name, read, write, range) {
   let interested = false;
   const get = () => {
     if (!interested) violation(`${name} is read without markInterested`);
@@ -41,9 +47,11 @@ function value(name, read, write) {
   return strict(name, {
     markInterested() {
       if (!initialising) violation("markInterested outside init");
+      if (interested) violation(`${name} is marked twice`);
       interested = true;
     },
-    get, getRaw: get,
+    get: () => (range ? (get() - range[0]) / (range[1] - range[0]) : get()),
+    getRaw: () => (range ? get() : violation(`${name} has no raw value`)),
     set(to) {
       if (!write) violation(`${name} cannot be set`);
       later(() => write(to));
@@ -80,16 +88,26 @@ function look() {
     }
   }
   const tell = (x, y, channel, state, note) => observer(strict("NoteStep", {
-    x: () => x, y: () => y, channel: () => channel, state: () => state,
+    x: () => x, y: () => y, channel: () => channel, state: () => state, isMuted: () => Boolean(note && note.muted),
     duration: () => (note ? note.duration : 0), velocity: () => (note ? note.velocity / 127 : 0),
   }));
   for (const [key, was] of seen) if (!now.has(key)) tell(was.x, was.note.pitch, was.note.channel, "Empty", null);
-  for (const { x, note } of now.values()) tell(x, note.pitch, note.channel, "NoteOn", note);
+  for (const [key, { x, note }] of now) {
+    const facts = [note.start, note.duration, note.velocity, Boolean(note.muted)].join(":");
+    const was = seen.get(key);
+    now.get(key).facts = facts;
+    if (was && was.facts === facts) continue;
+    tell(x, note.pitch, note.channel, "NoteOn", note);
+    const last = Math.min(view.width, x + Math.ceil(note.duration / stepSize.beats - 1e-6));
+    for (let at = x + 1; at < last; at++) {
+      if (!now.has(`${at}:${note.pitch}:${note.channel}`)) tell(at, note.pitch, note.channel, "NoteSustain", note);
+    }
+  }
   seen = now;
 }
 
 const values = {};
-const kept = (name, read, write) => (values[name] = values[name] || value(name, read, write));
+const kept = (name, read, write, range) => (values[name] = values[name] || value(name, read, write, range));
 const slotObjects = [];
 
 function slotObject(index) {
@@ -170,7 +188,7 @@ const host = strict("host", {
   defineController() {}, defineMidiPorts() {},
   getHostVersion: () => "5.2",
   createTransport: () => strict("Transport", {
-    tempo: () => kept("tempo", () => song.tempo),
+    tempo: () => kept("tempo", () => song.tempo, undefined, [20, 666]),
     timeSignature: () => strict("TimeSignatureValue", {
       numerator: () => kept("numerator", () => song.over), denominator: () => kept("denominator", () => song.under),
     }),
@@ -181,7 +199,7 @@ const host = strict("host", {
     getSignalSetting: (label) => strict("Signal", { addSignalObserver(callback) { signals[label] = callback; } }),
     getNumberSetting(label, category, least, most, step, unit, usual) {
       numbers[label] = usual;
-      return kept("setting " + label, () => numbers[label]);
+      return kept("setting " + label, () => numbers[label], undefined, [least, most]);
     },
   }),
   showPopupNotification: (text) => said.push(String(text)),
@@ -237,6 +255,11 @@ const commands = {
   },
   edit(message) {
     song.tracks[message.lane].slots[0].notes[0].pitch += 1;
+    look();
+  },
+  put(message) { song.tracks[0].slots[message.slot] = newClip(message.name, 4, []); },
+  mute(message) {
+    song.tracks[0].slots[0].notes[message.note].muted = true;
     look();
   },
   press(message) {

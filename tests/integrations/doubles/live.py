@@ -1,10 +1,22 @@
-"""A double of Ableton Live's Python API for tests, modelled on the Live Object Model from memory.
+"""A double of Ableton Live's Python API for tests.
 
-It covers exactly the names below; any other is an AttributeError. It holds the rules that Live holds:
+Every name was held against the Live Object Model as published, https://docs.cycling74.com/apiref/lom (Song,
+Song.View, Track, TakeLane, ClipSlot, Clip), and, where Python's own spelling counts (MidiNoteSpecification,
+begin_undo_step, _live_ptr, the calls of a surface), against Live's own scripts as they are read in
+https://github.com/gluon/AbletonLive12_MIDIRemoteScripts and in https://github.com/ideoforms/AbletonOSC. It covers
+exactly the names below; any other is an AttributeError. From there come, among others:
+  * get_notes_extended(from_pitch, pitch_span, from_time, time_span): the first two whole numbers, and notes that
+    start in the span; get_selected_notes_extended, add_new_notes (which answers with ids), remove_notes_by_id;
+  * create_clip: in an empty slot of a MIDI track only; delete_clip: not of an empty slot; duplicate_clip_to would
+    take the place of what is in the other slot, which is held to be wrong here;
+  * start_time and end_time of a clip on the time line are the song's, its markers and notes its own beats;
+  * a clip in a take lane is an arrangement clip whose parent is the lane; root_note, scale_name, scale_intervals
+    and scale_mode are the song's (the last is new in Live 12).
+It also holds rules that are not in these documents but felt by whoever breaks them:
   * everything is read and written on the main thread, else a RuntimeError;
   * what was deleted or undone is gone: using it is a RuntimeError;
-  * a clip is made in an empty slot only; notes have pitches 0..127, velocities 1..127 and a length;
-and one that users feel: a script changes the set inside begin_undo_step and end_undo_step only.
+  * notes have pitches 0..127, velocities 1..127 and a length;
+  * a script changes the set inside begin_undo_step and end_undo_step only.
 """
 
 from __future__ import annotations
@@ -38,7 +50,7 @@ class Clipped:
             **facts,
         }
 
-    def add(self, start: float, pitch: int, duration: float, velocity: float) -> None:
+    def add(self, start: float, pitch: int, duration: float, velocity: float) -> int:
         if not (0 <= pitch <= 127 and 1 <= velocity <= 127 and duration > 0):
             raise ValueError("a note that Live does not take")
         note = {
@@ -49,6 +61,7 @@ class Clipped:
             "mute": False,
         }
         self.notes.append({"note_id": next(_notes), **note})
+        return int(self.notes[-1]["note_id"])
 
 
 class Tracked:
@@ -56,6 +69,9 @@ class Tracked:
         self.pointer = next(_pointers)
         self.name = name
         self.drums = False
+        self.audio = False
+        self.frozen = False
+        self.lanes: list[list[Clipped]] = []  # take lanes
         self.slots: list[Clipped | None] = [None] * scenes
         self.slot_pointers = [next(_pointers) for _ in range(scenes)]
         self.arrangement: list[Clipped] = []
@@ -101,7 +117,7 @@ class Rules:
             for index, clip in enumerate(track.slots):
                 if clip is not None and clip.pointer == pointer:
                     return track, index, clip
-            for clip in track.arrangement:
+            for clip in (*track.arrangement, *(clip for lane in track.lanes for clip in lane)):
                 if clip.pointer == pointer:
                     return track, None, clip
         raise RuntimeError("a clip that is gone")
@@ -160,7 +176,7 @@ class Clip(Thing):
 
     @property
     def is_midi_clip(self) -> bool:
-        return bool(self._data())
+        return not self._rules.clip(self._ptr)[0].audio
 
     @property
     def is_arrangement_clip(self) -> bool:
@@ -176,10 +192,15 @@ class Clip(Thing):
 
     @property
     def canonical_parent(self) -> Any:
-        track, index, _ = self._rules.clip(self._ptr)
+        track, index, data = self._rules.clip(self._ptr)
+        for number, lane in enumerate(track.lanes):
+            if data in lane:
+                return TakeLane(self._rules, track.pointer, number)
         return Track(self._rules, track.pointer) if index is None else Slot(self._rules, track.slot_pointers[index])
 
     def get_notes_extended(self, from_pitch: int, pitch_span: int, from_time: float, time_span: float) -> Any:
+        if type(from_pitch) is not int or type(pitch_span) is not int:
+            raise TypeError("Python argument types did not match C++ signature")
         if time_span < 0 or pitch_span < 0:
             raise ValueError("a span below nothing")
         return tuple(
@@ -192,10 +213,9 @@ class Clip(Thing):
     def get_selected_notes_extended(self) -> Any:
         return tuple(SimpleNamespace(**note) for note in self._rules.selected_notes)
 
-    def add_new_notes(self, notes: Any) -> None:
+    def add_new_notes(self, notes: Any) -> list[int]:
         self._rules.change()
-        for note in notes:
-            self._data().add(note.start_time, note.pitch, note.duration, note.velocity)
+        return [self._data().add(note.start_time, note.pitch, note.duration, note.velocity) for note in notes]
 
     def remove_notes_by_id(self, ids: tuple[int, ...]) -> None:
         self._rules.change()
@@ -227,20 +247,23 @@ class Slot(Thing):
         data = track.slots[index]
         return None if data is None else Clip(self._rules, data.pointer)
 
-    def create_clip(self, length: float) -> None:
+    def create_clip(self, length: float) -> Clip:
         self._rules.change()
         track, index = self._place()
-        if track.slots[index] is not None or length <= 0:
-            raise RuntimeError("the slot is not empty, or the clip has no length")
-        track.slots[index] = Clipped(length)
+        if track.slots[index] is not None or length <= 0 or track.audio or track.frozen:
+            raise RuntimeError("the slot is not empty or not of a MIDI track, or the clip has no length")
+        made = track.slots[index] = Clipped(length)
+        return Clip(self._rules, made.pointer)
 
     def duplicate_clip_to(self, other: Slot) -> None:
         self._rules.change()
         track, index = self._place()
         target, place = other._place()
         made = copy.deepcopy(track.slots[index])
-        if made is None or target.slots[place] is not None:
-            raise RuntimeError("nothing to copy, or no empty slot for it")
+        if made is None or target.audio is not track.audio:
+            raise RuntimeError("nothing to copy, or a track of another kind")
+        if target.slots[place] is not None:
+            self._rules.violations.append("a clip was overwritten")
         made.pointer = next(_pointers)
         target.slots[place] = made
 
@@ -267,7 +290,16 @@ class Track(Thing):
 
     @property
     def has_midi_input(self) -> bool:
-        return bool(self._rules.track(self._ptr))
+        return not self._rules.track(self._ptr).audio
+
+    @property
+    def is_frozen(self) -> bool:
+        return self._rules.track(self._ptr).frozen
+
+    @property
+    def take_lanes(self) -> Any:
+        lanes = range(len(self._rules.track(self._ptr).lanes))
+        return tuple(TakeLane(self._rules, self._ptr, number) for number in lanes)
 
     @property
     def devices(self) -> Any:
@@ -297,6 +329,21 @@ class Track(Thing):
             track.arrangement.remove(old)
         track.arrangement.append(made)
         return Clip(self._rules, made.pointer)
+
+
+class TakeLane(Thing):
+    def __init__(self, rules: Rules, pointer: int, number: int) -> None:
+        super().__init__(rules, pointer)
+        object.__setattr__(self, "_number", number)
+
+    @property
+    def canonical_parent(self) -> Track:
+        return Track(self._rules, self._ptr)
+
+    @property
+    def arrangement_clips(self) -> Any:
+        lane = self._rules.track(self._ptr).lanes[self._number]
+        return tuple(Clip(self._rules, clip.pointer) for clip in lane)
 
 
 class View(Thing):
@@ -332,9 +379,11 @@ class Song(Thing):
     def can_undo(self) -> bool:
         return bool(self._rules.past)
 
-    def create_midi_track(self, index: int) -> None:
+    def create_midi_track(self, index: int) -> Track:
         self._rules.change()
-        self._rules.tracks.insert(index, Tracked("MIDI", self._rules.scenes))
+        made = Tracked("MIDI", self._rules.scenes)
+        self._rules.tracks.insert(index, made)
+        return Track(self._rules, made.pointer)
 
     def delete_track(self, index: int) -> None:
         self._rules.change()

@@ -1,11 +1,23 @@
 -- A double of REAPER for tests: lua reaper.lua SCRIPT_FOLDER, commands as JSON lines on stdin, answers on stdout.
 --
--- Modelled on REAPER's ReaScript API, not checked call by call against its list. It covers exactly the functions
--- defined in `api` below; any other is an error, as is an argument of the wrong kind or a deleted object. It also
--- holds the rules that REAPER holds or that its users feel:
+-- Every call was held against the ReaScript API as published: https://www.reaper.fm/sdk/reascript/reascripthelp.html,
+-- with its types and remarks in https://github.com/Ultraschall/ultraschall-lua-api-for-reaper and
+-- https://github.com/GavinRay97/vscode-reascript-extension (resources/reaper-types.lua). It covers exactly the
+-- functions that are `define`d below; any other is an error, as is an argument of the wrong kind or number, or a
+-- deleted object. From there come, among others:
+--   * TimeMap_timeToQN_abs and TimeMap_QNToTime_abs count on through bars that are cut short; whether the QN
+--     functions without _abs and those of MIDI takes do is not said, so that those are not covered;
+--   * GetTrackName says "Track N" for a track without a name; names of ExtState do not know upper case from lower;
+--   * GetMediaSourceLength of MIDI is in quarter notes; P_EXT: of a take is kept with it;
+--   * Undo_CanUndo2 names the step that undo would take back.
+-- The numbers of actions are those that public scripts use under the same names: 40543 "Take: Implode items on same
+-- track into takes", 40129 "Take: Delete active take from items".
+-- It also holds rules that REAPER's users feel:
 --   * notes, items, tracks and takes are changed inside an undo block only, and a block closes in the turn it opens;
 --   * a turn (one deferred call) takes at most 50 ms of processor time; nothing may wait or open a dialog;
 --   * actions on takes work on selected items; tempo markers are steps (ramps are not covered).
+-- What is not published is assumed: that items imploded keep the order of their places, the first surviving, and that
+-- the count of project states grows with every change.
 -- Time is what the test says, plus the processor time spent within a turn.
 
 local FOLDER = arg[1]
@@ -156,8 +168,8 @@ local function define(name, kinds, work)
   end
 end
 
-define("TimeMap2_timeToQN", "project number", function(_, time) return time_to_qn(time) end)
-define("TimeMap2_QNToTime", "project number", function(_, qn) return qn_to_time(qn) end)
+define("TimeMap_timeToQN_abs", "project number", function(_, time) return time_to_qn(time) end)
+define("TimeMap_QNToTime_abs", "project number", function(_, qn) return qn_to_time(qn) end)
 define("TimeMap_GetMeasureInfo", "project int", function(_, wanted)
   for index, from, to, over, under in measures() do
     if index == wanted then return qn_to_time(from), from, to, over, under, 120.0 end
@@ -185,7 +197,12 @@ define("GetCursorPositionEx", "project", function() return cursor end)
 define("CountTracks", "project", function() return #project.tracks end)
 define("GetTrack", "project int", function(_, index) return project.tracks[index + 1] end)
 define("GetTrackGUID", "track", function(track) return track.guid end)
-define("GetTrackName", "track", function(track) return true, track.name end)
+define("GetTrackName", "track", function(track)
+  if track.name ~= "" then return true, track.name end
+  for index, other in ipairs(project.tracks) do
+    if other == track then return true, "Track " .. index end
+  end
+end)
 define("CountSelectedTracks", "project", function()
   local count = 0
   for _, track in ipairs(project.tracks) do count = count + (track.selected and 1 or 0) end
@@ -305,12 +322,15 @@ define("SetActiveTake", "take", function(take)
 end)
 define("TakeIsMIDI", "take", function(take) return not take.audio end)
 define("GetSetMediaItemTakeInfo_String", "take string string boolean", function(take, name, value, set)
-  if name ~= "P_NAME" then violation("GetSetMediaItemTakeInfo_String " .. name .. " is not covered") end
-  if set then
-    changed("a take's name")
-    take.name = value
+  if name ~= "P_NAME" and not name:find("^P_EXT:") then
+    violation("GetSetMediaItemTakeInfo_String " .. name .. " is not covered")
   end
-  return true, take.name
+  local field = name == "P_NAME" and "name" or name
+  if set then
+    changed("a take's " .. name)
+    take[field] = value
+  end
+  return take[field] ~= nil, take[field] or ""
 end)
 define("GetMediaItemTakeInfo_Value", "take string", function(_, name)
   if name ~= "D_PLAYRATE" then violation("GetMediaItemTakeInfo_Value " .. name .. " is not covered") end
@@ -338,11 +358,12 @@ define("MIDI_InsertCC", "take boolean boolean number int int int int", function(
   take.ccs[#take.ccs + 1] = {at, message, channel, two, three}
   return true
 end)
-define("MIDI_GetProjQNFromPPQPos", "take number", function(take, at) return take.offset + at / PPQ end)
-define("MIDI_GetPPQPosFromProjQN", "take number", function(take, qn) return (qn - take.offset) * PPQ end)
+define("MIDI_GetProjTimeFromPPQPos", "take number", function(take, at) return qn_to_time(take.offset + at / PPQ) end)
+define("MIDI_GetPPQPosFromProjTime", "take number", function(take, time) return (time_to_qn(time) - take.offset) * PPQ end)
 define("MIDI_InsertNote", "take boolean boolean number number int int int boolean?",
   function(take, _, mute, from, to, channel, pitch, velocity, unsorted)
     changed("a note")
+    if from ~= math.floor(from) or to ~= math.floor(to) then violation("MIDI_InsertNote: not on a tick") end
     if pitch < 0 or pitch > 127 or velocity < 1 or velocity > 127 or channel < 0 or channel > 15 or to <= from then
       violation("MIDI_InsertNote: a note that MIDI does not have")
     end
@@ -356,8 +377,8 @@ define("MIDI_Sort", "take", function(take)
   take.unsorted = false
 end)
 
--- 40543 puts the takes of all selected items on a track into the first of them, 40131 leaves the active take of
--- selected items, 40129 deletes it.
+-- 40543 puts the takes of all selected items on a track into the first of them, 40129 deletes the active take of
+-- selected items.
 local ACTIONS = {}
 ACTIONS[40543] = function()
   for _, track in ipairs(project.tracks) do
@@ -382,14 +403,6 @@ ACTIONS[40543] = function()
         table.remove(track.items, index)
       end
     end
-  end
-end
-ACTIONS[40131] = function()
-  for _, item in ipairs(selected_items()) do
-    for index, take in ipairs(item.takes) do
-      if index ~= item.active then kill(take) end
-    end
-    item.takes, item.active = {item.takes[item.active]}, 1
   end
 end
 ACTIONS[40129] = function()
@@ -431,9 +444,14 @@ define("ValidatePtr2", "project any string", function(_, value, kind)
   return type(value) == "table" and value.kind == kind and value.alive
 end)
 
-define("GetExtState", "string string", function(section, key) return ext[section .. "\0" .. key] or "" end)
-define("SetExtState", "string string string boolean", function(section, key, value) ext[section .. "\0" .. key] = value end)
-define("DeleteExtState", "string string boolean", function(section, key) ext[section .. "\0" .. key] = nil end)
+local function ext_name(section, key) return (section .. "\0" .. key):lower() end
+define("GetExtState", "string string", function(section, key) return ext[ext_name(section, key)] or "" end)
+define("SetExtState", "string string string boolean", function(section, key, value)
+  if value:find("\n") then violation("SetExtState: a line break is lost when REAPER keeps it") end
+  ext[ext_name(section, key)] = value
+end)
+define("DeleteExtState", "string string boolean", function(section, key) ext[ext_name(section, key)] = nil end)
+define("GetOS", "", function() return "Other" end)
 define("time_precise", "", function() return virtual_now + clock() - turn_started end)
 define("defer", "function", function(work) deferred[#deferred + 1] = work end)
 define("atexit", "function", function(work) exits[#exits + 1] = work end)
@@ -452,13 +470,15 @@ define("RecursiveCreateDirectory", "string int", function(path)
   io.stdin:read("l")
   return 1
 end)
-define("GetUserInputs", "string int string string", function(_, _, _, defaults)
+define("GetUserInputs", "string int string string", function(_, count, captions, defaults)
+  if count > 16 then violation("GetUserInputs has at most 16 fields") end
+  if select(2, defaults:gsub(",", "")) >= count then violation("GetUserInputs: more values than fields") end
   if turn_started_in_defer then violation("a dialog from the background") end
   return true, dialog_answer or defaults
 end)
 
 -- What would hold REAPER up, or is no part of its Lua.
-for _, name in ipairs({"execute", "exit", "getenv", "tmpname"}) do
+for _, name in ipairs({"execute", "exit", "tmpname"}) do
   os[name] = function() violation("os." .. name) end
 end
 io.popen = function() violation("io.popen") end
@@ -525,6 +545,7 @@ function commands.load(message)
     project.tracks[#project.tracks + 1] = track
   end
   time_selection = {qn_to_time(message.time[1] / PPQ), qn_to_time(message.time[2] / PPQ)}
+  cursor = qn_to_time((message.cursor or 0) / PPQ)
   past, changes = {}, changes + 1
 end
 
@@ -537,7 +558,7 @@ end
 
 function commands.press(message)
   dialog_answer = message.text
-  for key, value in pairs(message.options or {}) do ext["Descant\0" .. key] = tostring(value) end
+  for key, value in pairs(message.options or {}) do ext["descant\0" .. key] = tostring(value) end
   guarded(function() dofile(FOLDER .. "descant_" .. message.action .. ".lua") end)
 end
 

@@ -88,7 +88,10 @@ class LiveSet:
         if clip is None or not clip.is_midi_clip:
             raise Failure("empty", "No MIDI clip is selected", "Click a MIDI clip, then ask again.")
         if clip.is_arrangement_clip:
-            return Source(clip.canonical_parent, clip, None)
+            track = clip.canonical_parent
+            while not hasattr(track, "clip_slots"):  # a clip in a take lane belongs to the lane
+                track = track.canonical_parent
+            return Source(track, clip, None)
         slot = clip.canonical_parent
         track = slot.canonical_parent
         places = [index for index, other in enumerate(track.clip_slots) if other == slot]
@@ -98,7 +101,7 @@ class LiveSet:
         """The clip that was read; Failure where it is gone."""
         for track in self._song.tracks:
             if reference["slot"] is None:
-                for clip in getattr(track, "arrangement_clips", ()):
+                for clip in self._on_time_line(track):
                     if clip._live_ptr == reference["clip"]:
                         return Source(track, clip, None)
             elif track._live_ptr == reference["track"]:
@@ -106,6 +109,13 @@ class LiveSet:
                     if slot.has_clip and slot.clip._live_ptr == reference["clip"]:
                         return Source(track, slot.clip, index)
         raise _changed()
+
+    @staticmethod
+    def _on_time_line(track: Any) -> list[Any]:
+        clips = list(getattr(track, "arrangement_clips", ()))
+        for lane in getattr(track, "take_lanes", ()):  # Live 12
+            clips += list(lane.arrangement_clips)
+        return clips
 
     def _stamp(self, source: Source) -> str:
         clip = source.clip
@@ -175,7 +185,10 @@ class LiveSet:
     def _rows(self, source: Source, start: float, end: float) -> list[Row]:
         if source.slot is not None:
             return written(source.clip, source.first, source.end)
-        return self._beside(source.track, source, start, end)
+        rows = self._beside(source.track, source, start, end)
+        if all(clip._live_ptr != source.clip._live_ptr for clip in source.track.arrangement_clips):
+            rows = sorted(rows + sounding(source.clip, start, end))  # it lies in a take lane
+        return rows
 
     def _beside(self, track: Any, source: Source, start: float, end: float) -> list[Row]:
         """What another track plays along: its clips in the arrangement, or its clip in the same scene."""
@@ -247,6 +260,8 @@ class LiveSet:
         else:
             track = source.track
             row = (source.slot if source.slot is not None else -1) + 1
+            if track.is_frozen:
+                raise Failure("failed", "The track is frozen, so it takes no clips", "Unfreeze it, then ask again.")
         for number, candidate in enumerate(candidates):
             part = candidate["parts"][place]
             row = self._free_slot(track, row)

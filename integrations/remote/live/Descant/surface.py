@@ -1,6 +1,6 @@
 """What Live calls: turns of its main thread, and keys of a MIDI controller.
 
-Keys are controllers 102 to 109 on channel 16 of the input that is chosen for Descant in Live's preferences.
+Keys are controllers 102 to 108 on channel 16 of the input that is chosen for Descant in Live's preferences.
 """
 
 from __future__ import annotations
