@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from assistant.overview import clock, counted, printable
+from assistant.style_card import verdict
+from assistant.style_training import Event, StyleTask, make_style
 from assistant.styles import (
-    check_free,
     describe_styles,
     export_style,
     find_style,
     import_style,
-    making_folder,
-    new_style,
     remove_style,
+    source_of,
     style_names,
 )
-from models.adapters import read_adapter
-from models.errors import UserError
-
-if TYPE_CHECKING:
-    from models.training.style import Figures, Intake, Parts, Step
 
 MOST_SKIPPED = 8  # names shown
 
@@ -71,52 +62,35 @@ def _remove(arguments: Namespace) -> None:
 
 
 def _train(arguments: Namespace) -> None:
-    try:
-        import torch  # noqa: F401
-        import zstandard  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "Training needs PyTorch, which is not installed",
-            'In a clone, `python3 scripts/run.py style train ...` installs it; else pip install "descant[style]".',
-        ) from error
-    from assistant.pipeline import SAMPLE, weights_folder
-    from models.training.lora import save_adapter
-    from models.training.shards import read_shards
-    from models.training.style import about, for_notes, read_folder, split, train_style
-
-    check_free(arguments.name, arguments.force)
-    intake = read_folder(arguments.folder)
+    again = arguments.folder is None
+    task = StyleTask(
+        arguments.name,
+        source_of(arguments.name) if again else str(arguments.folder.absolute()),
+        arguments.minutes,
+        arguments.start,
+        arguments.threads,
+        arguments.force or again,
+    )
     say = _quietly if arguments.json else print
-    _report(intake, say)
-    parts = split(intake)
-    say(_parts_line(parts))
-    start = read_adapter(find_style(arguments.start)) if arguments.start else None
-    weights = weights_folder()
-    base = json.loads((weights / "config.json").read_text("utf-8"))["sha256"]
-    making = making_folder(arguments.name)
-    config = replace(for_notes(intake.notes), threads=arguments.threads)
-    _same_training(making, intake, base, arguments)
-    seconds = 60 * arguments.minutes
-    began = time.monotonic()
 
-    def show(step: Step) -> None:
-        spent = time.monotonic() - began
-        left = max(0.0, spent / max(step.share, 1e-6) - spent)
-        text = f"step {step.step}: {step.nats:.3f} nats a note on pieces kept aside, best {step.best:.3f}"
-        print(f"{text}, at most {clock(left)} left", file=sys.stderr, flush=True)
+    def show(event: Event) -> None:
+        if "intake" in event:
+            _report(event["intake"], say)
+        elif "own" in event:
+            far = f"{event['own']:.3f} nats a note on your pieces, {event['other']:.3f} on other music"
+            say(f"without a style: {far}")
+        elif "step" in event:
+            text = f"step {event['step']}: {event['nats']:.3f} nats a note on pieces kept aside"
+            left = f"at most {clock(event['seconds_left'])} left"
+            print(f"{text}, best {event['best']:.3f}, {left}", file=sys.stderr, flush=True)
+        elif event.get("proving") == 0:
+            print("measuring what it is worth", file=sys.stderr, flush=True)
 
-    sample = list(read_shards(SAMPLE))
-    trained = train_style(weights, parts, sample, making / "run", config, seconds, show, start)
-    described = about(arguments.name, base, intake, parts, config, trained)
-    described["minutes"] = round((time.monotonic() - began) / 60, 1)
-    with new_style(arguments.name, arguments.force) as folder:
-        save_adapter(folder, trained.tensors, trained.memory, described)
-        (folder / "README.md").write_text(card(described), encoding="utf-8")
-    shutil.rmtree(making, ignore_errors=True)
+    described = make_style(task, show)
     if arguments.json:
         print(json.dumps(described, indent=1))
     else:
-        print(verdict(trained.figures))
+        print(verdict(described))
         print(f"use it with --style {arguments.name}, or --style {arguments.name}:0.5 for half of it")
 
 
@@ -124,73 +98,26 @@ def _quietly(_: str) -> None:
     pass
 
 
-def _same_training(making: Path, intake: Intake, base: str, arguments: Namespace) -> None:
-    """Go on only with a training of the same pieces for the same weights; another one begins anew."""
-    from models.training.style import fingerprint
-
-    told = {
-        "base": base,
-        "pieces": sorted(fingerprint(item.piece) for item in intake.items),
-        "from": arguments.start,
-    }
-    note = making / "training.json"
-    if not note.exists() or json.loads(note.read_text("utf-8")) != told:
-        shutil.rmtree(making / "run", ignore_errors=True)
-        note.write_text(json.dumps(told), encoding="utf-8")
-
-
-def _report(intake: Intake, say: Callable[[str], None]) -> None:
-    say(f"{counted(len(intake.items), 'piece')}, {intake.notes:,} notes, {clock(intake.seconds)} of music")
-    if intake.keys:
-        say("keys: " + ", ".join(f"{name} ({count})" for name, count in list(intake.keys.items())[:6]))
-    for name, reason in intake.skipped[:MOST_SKIPPED]:
-        say(f"  left out {printable(name)}: {reason}")
-    if len(intake.skipped) > MOST_SKIPPED:
-        reasons = Counter("the same as another" if r.startswith("the same") else r for _, r in intake.skipped)
-        say(f"  left out in all: {', '.join(f'{count} ({reason})' for reason, count in reasons.most_common(4))}")
-
-
-def _parts_line(parts: Parts) -> str:
-    aside = f"{len(parts.tuning)} kept aside to know when to stop, {len(parts.held_out)} to measure on"
-    return (
-        f"learning from {counted(len(parts.learning), 'piece')}; {aside} (whole pieces, by a hash of their notes)"
-    )
-
-
-def verdict(figures: Figures) -> str:
-    """What came out, in a sentence or two."""
-    better = f"your own pieces, which it has not seen, became {figures.gain:.1%} likelier"
-    text = f"{better} ({figures.own_before:.3f} to {figures.own_after:.3f} nats a note), "
-    text += f"other music {abs(figures.forgotten):.1%} {'less likely' if figures.forgotten > 0 else 'likelier'}"
-    if figures.gain < 0.02:
-        text += "\nthat is hardly anything: the pieces may be too few, too different, or near the network already"
-    return text
-
-
-def card(described: dict[str, object]) -> str:
-    """The README of a style."""
-    figures = described["nats_per_note"]
-    held, curve = described["held_out"], described["curve"]
-    assert isinstance(figures, dict) and isinstance(held, list) and isinstance(curve, list)
-    gain = 1 - figures["own_after"] / figures["own_before"]
-    forgotten = figures["base_after"] / figures["base_before"] - 1
-    points = "\n".join(f"| {step} | {value:.3f} |" for step, value in curve)
-    size = f"{described['pieces']} pieces with {described['notes']:,} notes"
-    effort = f"{described['steps']} steps in {described['minutes']} minutes"
-    own, other = (f"{figures[f'{kind}_before']:.3f} | {figures[f'{kind}_after']:.3f}" for kind in ("own", "base"))
-    return f"""# {described["name"]}
-
-A style for Descant: an adapter of rank {described["rank"]}, trained for {effort} on {size}.
-It fits the weights {str(described["base"])[:12]} only.
-
-| nats per note | before | after | |
-|---|---|---|---|
-| the musician's own pieces that were kept aside | {own} | {gain:.1%} fewer |
-| other music | {other} | {forgotten:+.1%} |
-
-Kept aside and measured on, whole pieces: {", ".join(printable(str(name)) for name in held)}.
-
-| step | nats per note on the pieces that say when to stop |
-|---|---|
-{points}
-"""
+def _report(intake: dict[str, Any], say: Callable[[str], None]) -> None:
+    """What was found, once; then how it was shared out."""
+    if "learning" in intake:
+        learning, tuning, held = (len(intake[name]) for name in ("learning", "tuning", "held_out"))
+        aside = f"{tuning} kept aside to know when to stop, {held} to measure on"
+        say(f"learning from {counted(learning, 'piece')}; {aside} (whole pieces, by a hash of their notes)")
+        return
+    say(f"{counted(intake['pieces'], 'piece')}, {intake['notes']:,} notes, {clock(intake['seconds'])} of music")
+    if intake["keys"]:
+        say("keys: " + ", ".join(f"{name} ({count})" for name, count in list(intake["keys"].items())[:6]))
+    if intake["roles"]:
+        say("tracks: " + ", ".join(f"{name} ({count})" for name, count in list(intake["roles"].items())[:6]))
+        slowest, middle, fastest = (round(tempo) for tempo in intake["tempos"])
+        say(f"tempos: {slowest} to {fastest}, the middle one {middle} quarter notes a minute")
+    skipped = intake["skipped"]
+    for left_out in skipped[:MOST_SKIPPED]:
+        say(f"  left out {printable(left_out['name'])}: {left_out['reason']}")
+    if intake["skipped_in_all"] > MOST_SKIPPED:
+        reasons = Counter(
+            "the same as another" if item["reason"].startswith("the same") else item["reason"] for item in skipped
+        )
+        said = ", ".join(f"{count} ({reason})" for reason, count in reasons.most_common(4))
+        say(f"  left out in all {intake['skipped_in_all']}: {said}")

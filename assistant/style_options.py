@@ -70,13 +70,15 @@ example:
     train = action(
         "train",
         "make a style from a folder",
-        "descant style train NAME FOLDER [--minutes M] [--from STYLE]",
+        "descant style train NAME [FOLDER] [--minutes M] [--from STYLE]",
         """\
-Reads every MIDI file below FOLDER, says what it found, and trains for at most so
-many minutes. The same command goes on where it was stopped.""",
+Reads every MIDI file below FOLDER, says what it found, trains for at most so many
+minutes and measures what came out. The same command goes on where it was stopped.
+Without FOLDER a style is made again from the folder it was made from, as after an
+update of Descant that brings other weights.""",
     )
     train.add_argument("name", metavar="NAME", type=checked_name, help="what to call the style")
-    train.add_argument("folder", metavar="FOLDER", type=Path, help="where your MIDI files are")
+    train.add_argument("folder", metavar="FOLDER", type=Path, nargs="?", help="where your MIDI files are")
     train.add_argument(
         "--minutes",
         type=decimal("--minutes", 0.0, MOST_MINUTES, above=True),

@@ -8,6 +8,7 @@ A style is moved to its place in one piece when it is whole.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from assistant.settings import home
 from assistant.style_options import Styles, checked_name
@@ -26,6 +28,11 @@ from models.errors import UserError
 FILES = (CONFIG_FILE, TENSORS_FILE, MEMORY_FILE, ABOUT_FILE, "README.md")
 MOST_BYTES = 20_000_000
 MAKING = ".making"
+SOURCE = "source.json"  # where the pieces are; it stays here when a style is exported
+
+
+class NoStyle(UserError):
+    """A style, or a training of one, that there is not."""
 
 
 def styles_folder() -> Path:
@@ -45,7 +52,7 @@ def find_style(name: str) -> Path:
     if not (folder / ABOUT_FILE).exists():
         known = ", ".join(style_names())
         hint = f"There are {known}." if known else "Make one with `descant style train NAME FOLDER`."
-        raise UserError(f'There is no style "{name}"', hint)
+        raise NoStyle(f'There is no style "{name}"', hint)
     return folder
 
 
@@ -87,41 +94,65 @@ def check_free(name: str, force: bool) -> None:
         raise UserError(f'There is a style "{name}" already', "Choose another name, or replace it with --force.")
 
 
+def packed_style(name: str) -> bytes:
+    """A style as one zip file that `import_style` reads."""
+    folder = find_style(name)
+    parcel = io.BytesIO()
+    with zipfile.ZipFile(parcel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in FILES:
+            if (folder / file).exists():
+                archive.write(folder / file, file)
+    return parcel.getvalue()
+
+
 def export_style(name: str, target: Path, force: bool) -> None:
     """Write a style as one zip file that `import_style` reads."""
-    folder = find_style(name)
+    body = packed_style(name)
     if target.exists() and not force:
         raise UserError(f"{target} exists already", "Choose another name, or replace it with --force.")
     part = target.with_name(target.name + ".part")
     try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            for file in FILES:
-                if (folder / file).exists():
-                    archive.write(folder / file, file)
+        part.write_bytes(body)
         os.replace(part, target)
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error.strerror}", "Choose another place.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
-def import_style(path: Path, name: str | None, force: bool) -> str:
-    """Take in a style from a zip file; returns its name. Only the files a style has are read, whatever else the
-    archive holds."""
+def import_style(source: Path | bytes, name: str | None, force: bool) -> str:
+    """Take in a style from a zip file, or from its bytes; returns its name. Only the files a style has are read,
+    whatever else the archive holds."""
+    called = "This file" if isinstance(source, bytes) else str(source)
     hint = "Export it again with `descant style export`."
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             inside = {info.filename: info for info in archive.infolist() if info.filename in FILES}
             if sum(info.file_size for info in inside.values()) > MOST_BYTES:
-                raise UserError(f"{path} is too large for a style", hint)
+                raise UserError(f"{called} is too large for a style", hint)
             about = json.loads(archive.read(inside[ABOUT_FILE]))
             name = checked_name(name or str(about["name"]))
             with new_style(name, force) as folder:
                 for file, info in inside.items():
                     (folder / file).write_bytes(archive.read(info))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path} does not hold a style", hint) from error
+        raise UserError(f"{called} does not hold a style", hint) from error
     return name
+
+
+def remember_source(place: Path, folder: str) -> None:
+    """Note beside a style where its pieces are, so that it can be made again, unless they were only sent."""
+    if MAKING not in Path(folder).parts:
+        (place / SOURCE).write_text(json.dumps({"folder": folder}) + "\n", encoding="utf-8")
+
+
+def source_of(name: str) -> str:
+    """The folder that a style was made from. Raises UserError where it is not known, or there is no such style."""
+    try:
+        return str(json.loads((find_style(name) / SOURCE).read_text("utf-8"))["folder"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f'Where the pieces of "{name}" are is not known here', "Name their folder.") from error
 
 
 def remove_style(name: str) -> None:
@@ -133,6 +164,17 @@ def making_folder(name: str) -> Path:
     folder = styles_folder() / MAKING / checked_name(name)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def read_card(name: str) -> dict[str, Any]:
+    """What a style was made from and what it is worth, and whether it fits the weights in use. Raises UserError."""
+    from assistant.pipeline import weights_folder
+
+    folder = find_style(name)
+    adapter = read_adapter(folder)
+    base = json.loads((weights_folder() / "config.json").read_text("utf-8")).get("sha256")
+    size = sum((folder / file).stat().st_size for file in FILES if (folder / file).exists())
+    return {**adapter.about, "name": name, "usable": adapter.base == base, "bytes": size}
 
 
 def describe_styles(names: Sequence[str]) -> list[str]:

@@ -1,20 +1,17 @@
 """A musician's own files -> an adapter that makes the network sound more like them, with the figures to prove it.
 
-read_folder   every MIDI file below a folder -> Intake: pieces, and why others were left out
-split         whole pieces apart: to learn from, to know when to stop, to be measured on
 train_style   the training loop over the network's adapters, within a time, killed and resumed at will
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,131 +21,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.adapters import Adapter
-from models.errors import UserError
-from models.midi_file import read_midi
-from models.piece import DRUMS, Piece, to_piece
-from models.score import Score
-from models.theory import estimate_key
 from models.tokens import Steps
 from models.training.checkpoint import load_weights
-from models.training.loop import TrainConfig, evaluate, is_memory, train
+from models.training.loop import TrainConfig, batch_losses, evaluate, is_memory, nats_per_note, to_device, train
 from models.training.lora import adapter_tensors, add_adapters
-from models.training.sampling import Corpus, fixed_windows, usable
+from models.training.sampling import Corpus, fixed_windows, random_batch
 from models.training.shards import Item
+from models.training.style_intake import Intake, Parts
 from models.transformer import MusicTransformer
 
-SUFFIXES = (".mid", ".midi", ".smf", ".kar")
-MOST_FILES = 10_000
-LEAST_PIECES, LEAST_NOTES = 4, 1_000  # below this nothing can be held out and learned at once
-HELD_OUT, TUNING = 0.2, 0.1  # shares of the pieces
-BASE_SHARE = 0.25  # of what is trained on is the base's own music, so that it is not forgotten
+BASE_SHARE = 0.3  # of what is trained on is the base's own music, so that it is not forgotten
 LENGTH = 640
-WINDOWS_A_PIECE = 4
+WINDOWS_A_PIECE, MOST_WINDOWS = 4, 64
 MOST_MEMORY_ROWS = 120_000
 PATIENCE = 6  # validations without a better one
-NOTES_A_STEP, LEAST_STEPS, MOST_STEPS = 70, 80, 1500  # how long is trained, going by the folder's notes
+NOTES_A_STEP, LEAST_STEPS, MOST_STEPS = 45, 150, 1500  # how long is trained, going by the folder's notes
+SAFETY = 0.9  # of the steps that there seems to be time for
+LEAST_VALIDATIONS = 10
+WEAKER = (0.85, 0.7, 0.55)  # strengths that are tried where much is forgotten
+MOST_FORGOTTEN = 0.015  # on other music, before an adapter is made weaker
+LEAST_TRAINED = 10  # steps, however little time there is
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Intake:
-    """What was found in a folder. items: the pieces, in the order of their names. skipped: (name, reason)."""
-
-    folder: Path
-    items: tuple[Item, ...]
-    skipped: tuple[tuple[str, str], ...]
-    seconds: float
-    keys: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def notes(self) -> int:
-        return sum(len(item.piece.notes) for item in self.items)
-
-
-def midi_files(folder: Path) -> Iterator[Path]:
-    """MIDI files below a folder, by name. Links are not followed, so nothing outside it is ever opened."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder", "Name the folder that your MIDI files are in.")
-    found = 0
-    for place, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(place) / name
-            if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink():
-                found += 1
-                if found > MOST_FILES:
-                    raise UserError(
-                        f"There are more than {MOST_FILES:,} MIDI files in {folder}",
-                        "Name a smaller folder; a style needs ten to a few hundred pieces.",
-                    )
-                yield path
-
-
-def read_folder(folder: Path) -> Intake:
-    """Read everything that can be read. A piece that is there twice, in whatever key, counts once."""
-    items: list[Item] = []
-    skipped: list[tuple[str, str]] = []
-    seen: dict[str, str] = {}
-    keys: Counter[str] = Counter()
-    seconds = 0.0
-    for path in midi_files(folder):
-        name = str(path.relative_to(folder))
-        try:
-            score = read_midi(path).score
-            piece, _, _ = to_piece(score)
-        except UserError as error:
-            skipped.append((name, error.message))
-            continue
-        if not usable(piece):
-            skipped.append((name, "fewer than 8 notes" if len(piece.notes) < 8 else "too long"))
-            continue
-        mark = fingerprint(piece)
-        if mark in seen:
-            skipped.append((name, f"the same as {seen[mark]}"))
-            continue
-        seen[mark] = name
-        keys[_key_name(score)] += 1
-        seconds += score.seconds_at(score.end)
-        items.append(Item(piece, {"set": "style", "split": "train", "work": name, "path": name}))
-    return Intake(folder, tuple(items), tuple(skipped), seconds, dict(keys.most_common()))
-
-
-def fingerprint(piece: Piece) -> str:
-    """The same for the same notes in any key, however loud."""
-    notes = piece.notes.astype(np.int64)
-    drums = piece.programs[notes[:, 1]] == DRUMS
-    pitched = notes[~drums, 3]
-    notes[~drums, 3] -= int(pitched.min()) if len(pitched) else 0
-    return hashlib.sha256(np.ascontiguousarray(notes[:, :4]).tobytes()).hexdigest()
-
-
-def _key_name(score: Score) -> str:
-    key, margin = estimate_key(score)
-    return key.name if margin > 0.1 else "no clear key"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Whole pieces: what is learned from, what says when to stop, and what the figures are measured on."""
-
-    learning: tuple[Item, ...]
-    tuning: tuple[Item, ...]
-    held_out: tuple[Item, ...]
-
-
-def split(intake: Intake) -> Parts:
-    """Pieces set apart by a hash of their notes, so the same folder is always split alike. Raises UserError where
-    there is too little."""
-    count = len(intake.items)
-    if count < LEAST_PIECES or intake.notes < LEAST_NOTES:
-        raise UserError(
-            f"{count} {'piece' if count == 1 else 'pieces'} with {intake.notes:,} notes are too little for a style",
-            f"It takes at least {LEAST_PIECES} different pieces and {LEAST_NOTES:,} notes; twenty pieces are good.",
-        )
-    ranked = sorted(intake.items, key=lambda item: fingerprint(item.piece))
-    held = max(1, round(HELD_OUT * count))
-    tuning = max(1, round(TUNING * count))
-    return Parts(tuple(ranked[held + tuning :]), tuple(ranked[held : held + tuning]), tuple(ranked[:held]))
 
 
 class Mixture(Corpus):
@@ -170,7 +63,7 @@ def replace_set(item: Item) -> Item:
 
 @dataclass(frozen=True)
 class StyleConfig:
-    """How an adapter is trained. `rank` and `total` steps follow the amount of data (see `for_notes`).
+    """How an adapter is trained. `rank` and the most steps, `total`, follow the amount of data (see `for_notes`).
 
     memory_rate: above 0, the memory's rows learn too. With twenty pieces that only learned them by heart: the
     pieces kept aside gained nothing or lost.
@@ -184,12 +77,19 @@ class StyleConfig:
     total: int = 600
     validate_every: int = 20
     threads: int = 1
+    bfloat16: bool = False
 
 
 def for_notes(notes: int, config: StyleConfig = StyleConfig()) -> StyleConfig:
-    """More music bears more freedom."""
-    rank = 4 if notes < 5_000 else 8 if notes < 50_000 else 16
-    return replace(config, rank=rank, total=min(MOST_STEPS, max(LEAST_STEPS, notes // NOTES_A_STEP)))
+    """More music bears more freedom. Products are in bfloat16 where this computer has units for it."""
+    rank = 4 if notes < 2_500 else 8 if notes < 50_000 else 16
+    total = min(MOST_STEPS, max(LEAST_STEPS, notes // NOTES_A_STEP))
+    return replace(config, rank=rank, total=total, bfloat16=has_bfloat16())
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16; without units for it that would take longer."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if torch.backends.mkldnn.is_available() else False
 
 
 @dataclass(frozen=True)
@@ -212,8 +112,11 @@ class Figures:
         return self.base_after / self.base_before - 1
 
 
-def windows_of(items: Sequence[Item], per_piece: int = WINDOWS_A_PIECE) -> list[Steps]:
-    return [steps for _, steps in fixed_windows(list(items), LENGTH, per_piece)]
+def windows_of(items: Sequence[Item], per_piece: int = WINDOWS_A_PIECE, most: int = MOST_WINDOWS) -> list[Steps]:
+    """Windows to measure on, always the same ones: so many of each piece, and not many of a large folder."""
+    some = list(items)[:: -(-len(items) // most) or 1]
+    per_piece = max(1, min(per_piece, most // max(1, len(some))))
+    return [steps for _, steps in fixed_windows(some, LENGTH, per_piece)]
 
 
 def nats(model: MusicTransformer, windows: list[Steps]) -> float:
@@ -224,12 +127,15 @@ def nats(model: MusicTransformer, windows: list[Steps]) -> float:
 @dataclass(frozen=True)
 class Step:
     """Where a training stands: `share` of the time there is, nats per note on the tuning pieces, the best so
-    far."""
+    far. Step 0 is the network without the style; `own` and `other` are then its nats per note on the pieces that
+    are held out and on other music: how far they are from what it knows."""
 
     step: int
     share: float
     nats: float
     best: float
+    own: float | None = None
+    other: float | None = None
 
 
 @dataclass(frozen=True)
@@ -243,6 +149,52 @@ class Trained:
     steps: int
 
 
+class Run:
+    """The folder of a training that may be killed at any moment: its curve, how many steps it is to have, how long
+    it took, and its best adapter, each replaced in one move."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.best = folder / "best.safetensors"
+        self.curve: list[tuple[int, float]] = []
+        self.total, self.spent, self.over = 0, 0.0, False
+        if self._state.exists() and self.best.exists():
+            state = json.loads(self._state.read_text("utf-8"))
+            self.curve = [(int(step), float(value)) for step, value in state["curve"]]
+            self.total, self.spent, self.over = state["total"], state["spent"], state["over"]
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def lowest(self) -> float:
+        return min((value for _, value in self.curve), default=math.inf)
+
+    def add(self, step: int, value: float, tensors: Callable[[], dict[str, Tensor]]) -> None:
+        """A point of the curve, and the adapter where it is the best so far."""
+        self.curve = [row for row in self.curve if row[0] < step]  # a run that was killed does its last steps again
+        if value < self.lowest:
+            save_file(tensors(), self.best.with_suffix(".part"))
+            os.replace(self.best.with_suffix(".part"), self.best)
+        self.curve.append((step, value))
+
+    def since_best(self) -> int:
+        """Steps since the best point of the curve."""
+        return self.curve[-1][0] - min(self.curve, key=lambda row: row[1])[0]
+
+    def save(self) -> None:
+        state = {"curve": self.curve, "total": self.total, "spent": round(self.spent, 1), "over": self.over}
+        _replace_text(self._state, json.dumps(state))
+
+
+def _replace_text(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
 def train_style(
     weights: Path,
     parts: Parts,
@@ -252,47 +204,24 @@ def train_style(
     seconds: float = math.inf,
     report: Callable[[Step], None] = lambda step: None,
     start: Adapter | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     """Train an adapter for the network in `weights`, for `seconds` or until the tuning pieces stop getting cheaper.
 
     sample: music of the base, splits train and valid, to be mixed in and to measure what is forgotten. run: folder
-    of the checkpoint; the same call goes on from there. start: an adapter to begin with.
+    of the checkpoints; the same call goes on from there, with what is left of the time. start: an adapter to begin
+    with. clock: what the seconds are counted by.
     """
+    warnings.filterwarnings("ignore", "Mismatch dtype")  # torch says where bfloat16 is not at its fastest
     torch.set_num_threads(config.threads)
-    base = load_weights(weights)
+    began = clock()
+    model = load_weights(weights)
     held, tuning = windows_of(parts.held_out), windows_of(parts.tuning)
     general = windows_of([item for item in sample if item.info["split"] == "valid"], 1)
-    own_before, base_before = nats(base, held), nats(base, general)
-    table = base.fields.memory.table.detach().clone() if base.fields.memory else torch.zeros(0, 0)
-    model = base
-    add_adapters(model, config.rank, config.seed)
-    if model.fields.memory and config.memory_rate > 0:
-        model.fields.memory.table.requires_grad_(True)
-    if start is not None:
-        begin_with(model, start)
+    own_before, base_before = nats(model, held), nats(model, general)
+    unstyled = nats(model, tuning)
+    report(Step(0, 0.0, unstyled, unstyled, own_before, base_before))
     corpus = Mixture(parts.learning, [item for item in sample if item.info["split"] == "train"])
-    best_file, curve_file = run / "best.safetensors", run / "curve.json"
-    run.mkdir(parents=True, exist_ok=True)
-    curve: list[tuple[int, float]] = []
-    if curve_file.exists() and best_file.exists():
-        curve = [(int(step), float(value)) for step, value in json.loads(curve_file.read_text("utf-8"))]
-    began = time.monotonic()
-
-    def validate(step: int, averaged: MusicTransformer) -> bool:
-        value = nats(averaged, tuning)
-        curve[:] = [row for row in curve if row[0] < step]  # a run that was killed does its last steps again
-        best = min((old for _, old in curve), default=math.inf)
-        if value < best:
-            save_file(_learned(averaged, table), best_file.with_suffix(".part"))
-            os.replace(best_file.with_suffix(".part"), best_file)
-        curve.append((step, value))
-        curve_file.with_suffix(".part").write_text(json.dumps(curve), encoding="utf-8")
-        os.replace(curve_file.with_suffix(".part"), curve_file)
-        share = max(step / config.total, (time.monotonic() - began) / seconds)
-        report(Step(step, min(1.0, share), value, min(best, value)))
-        since = step - min(curve, key=lambda row: row[1])[0]
-        return since >= PATIENCE * config.validate_every
-
     settings = TrainConfig(
         total=config.total,
         rows=config.rows,
@@ -302,27 +231,108 @@ def train_style(
         warmup=10,
         ema=0.98,
         seed=config.seed,
-        save_every=config.validate_every,
+        bfloat16=config.bfloat16,
     )
-    last = train(
-        model,
-        corpus,
-        settings,
-        run,
-        device=CPU,
-        stop_after=seconds,
-        report=lambda row: None,
-        validate=validate,
-        validate_every=config.validate_every,
-    )
-    if not best_file.exists():  # the time was over before the first validation
-        validate(1, last)
-    learned = load_file(best_file)
+    add_adapters(model, config.rank, config.seed)
+    if model.fields.memory and config.memory_rate > 0:
+        model.fields.memory.table.requires_grad_(True)
+    if start is not None:
+        begin_with(model, start)
+    table = _table(model)
+    kept = Run(run)
+    before = kept.spent
+    if not kept.curve:
+        kept.add(0, unstyled if start is None else nats(model, tuning), lambda: _learned(model, table))
+        kept.total = config.total
+        if seconds < math.inf:
+            one = seconds_a_step(model, corpus, settings, clock)
+            affordable = SAFETY * (seconds - (clock() - began)) / one
+            kept.total = int(min(config.total, max(LEAST_TRAINED, affordable)))
+        kept.save()
+    total, every = kept.total, min(config.validate_every, max(1, kept.total // LEAST_VALIDATIONS))
+
+    def validate(step: int, averaged: MusicTransformer) -> bool:
+        kept.add(step, nats(averaged, tuning), lambda: _learned(averaged, table))
+        kept.spent = before + clock() - began
+        kept.over = step >= total or kept.since_best() >= PATIENCE * every
+        kept.save()
+        share = max(step / total, kept.spent / seconds)
+        report(Step(step, min(1.0, share), kept.curve[-1][1], kept.lowest))
+        return kept.over
+
+    if not kept.over:
+        left = seconds - before - (clock() - began)
+        train(
+            model,
+            corpus,
+            replace(settings, total=total, save_every=every),
+            run,
+            device=CPU,
+            stop_after=left if clock is time.monotonic and total > LEAST_TRAINED else math.inf,
+            report=lambda row: None,
+            validate=validate,
+            validate_every=every,
+        )
+        kept.over = True
+        kept.save()
+    learned = forgetting_little(model, load_file(kept.best), table, general[::2])
     memory = learned.pop("memory.rows"), learned.pop("memory.change")
     apply_to(model, learned, memory, table)
-    model.eval()
     figures = Figures(own_before, nats(model, held), base_before, nats(model, general))
-    return Trained(learned, memory, figures, tuple(curve), curve[-1][0])
+    return Trained(learned, memory, figures, tuple(kept.curve), kept.curve[-1][0])
+
+
+def _table(model: MusicTransformer) -> Tensor:
+    """The memory's table as it is, apart from what training makes of it."""
+    if model.fields.memory is None:
+        return torch.zeros(0, 0)
+    table = model.fields.memory.table
+    return table.detach().clone() if table.requires_grad else table.detach()
+
+
+def forgetting_little(
+    model: MusicTransformer, learned: dict[str, Tensor], table: Tensor, general: list[Steps]
+) -> dict[str, Tensor]:
+    """The adapter, made weaker where other music has become too dear."""
+    model.eval()
+    unstyled = nats_with(model, learned, table, 0.0, general)
+    for strength in (1.0, *WEAKER):
+        if nats_with(model, learned, table, strength, general) <= (1 + MOST_FORGOTTEN) * unstyled:
+            break
+    return _scaled(learned, strength)
+
+
+def nats_with(
+    model: MusicTransformer, learned: dict[str, Tensor], table: Tensor, strength: float, windows: list[Steps]
+) -> float:
+    tensors = _scaled(learned, strength)
+    memory = tensors.pop("memory.rows"), tensors.pop("memory.change")
+    apply_to(model, tensors, memory, table)
+    return nats(model, windows)
+
+
+def _scaled(learned: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
+    moving = (".lora_B.", "memory.change")
+    return {
+        name: value * strength if any(part in name for part in moving) else value for name, value in learned.items()
+    }
+
+
+def seconds_a_step(
+    model: MusicTransformer, corpus: Corpus, settings: TrainConfig, clock: Callable[[], float]
+) -> float:
+    """How long a training step takes here: the middle one of three. Nothing is learned from them."""
+    taken = []
+    model.train()
+    for step in range(4):
+        tick = clock()
+        tensors = to_device(random_batch(corpus, settings.seed, step, range(settings.rows), settings.length), CPU)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+            losses, counted, _ = batch_losses(model, tensors)
+        nats_per_note(losses, counted).backward()
+        model.zero_grad(set_to_none=True)
+        taken.append(clock() - tick)
+    return max(1e-3, sorted(taken[1:])[1])  # the first one finds out how to go about it
 
 
 def _learned(model: MusicTransformer, table: Tensor) -> dict[str, Tensor]:
@@ -345,13 +355,15 @@ def apply_to(
     """Put learned values into a network that has adapters."""
     prefix = len("base_model.model.")
     known = dict(model.named_parameters())
+    rows, change = memory
     with torch.no_grad():
         for name, value in tensors.items():
             known[name[prefix:]].copy_(value)
         for name, parameter in known.items():
-            if is_memory(name):
+            if is_memory(name) and parameter.data_ptr() != table.data_ptr():
                 parameter.copy_(table)
-                parameter[memory[0].long()] += memory[1]
+            if is_memory(name) and len(rows):
+                parameter[rows.long()] = table[rows.long()] + change
 
 
 def begin_with(model: MusicTransformer, start: Adapter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from models.adapters import ABOUT_FILE, TENSORS_FILE, Adapter, read_adapter
 from models.architecture import SIZES
@@ -22,24 +24,28 @@ from models.midi_file import save_midi, write_midi
 from models.piece import Piece
 from models.score import Note, Score
 from models.tokens import build_steps
+from models.training import style_intake
 from models.training.checkpoint import export_weights, load_weights
+from models.training.loop import batch_losses, to_device
 from models.training.lora import add_adapters, save_adapter
+from models.training.sampling import pack
 from models.training.shards import Item
 from models.training.style import (
-    Parts,
+    LEAST_TRAINED,
+    MOST_FORGOTTEN,
+    WEAKER,
     Step,
     StyleConfig,
     Trained,
     adapter_tensors,
     apply_to,
-    fingerprint,
     for_notes,
-    midi_files,
-    read_folder,
-    split,
     train_style,
+    windows_of,
 )
+from models.training.style_intake import Parts, fingerprint, midi_files, read_folder, split
 from models.training.style_measures import FEATURES, distance, divergence, histograms, tell_apart
+from scripts import soak_style
 from tests.builders import random_model, random_piece, random_task, simple_score
 
 seeds = st.integers(0, 2**32 - 1)
@@ -120,6 +126,36 @@ def test_a_folder_is_read_whatever_is_in_it(tmp_path: Path) -> None:
     assert set(reasons) == {"broken.mid", os.path.join("deep er", "ünïcode '\"$(x)", "tune 0.mid")}
     assert reasons[os.path.join("deep er", "ünïcode '\"$(x)", "tune 0.mid")] == "the same as again, higher.MID"
     assert all("outside" not in path.name for path in midi_files(tmp_path / "music"))
+
+
+def test_too_many_files_are_said_and_too_many_notes_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        save_midi(tune(number, 100), tmp_path / f"{number}.mid")
+    monkeypatch.setattr(style_intake, "MOST_NOTES", 250)
+    intake = read_folder(tmp_path)
+    assert len(intake.items) == 3 and {reason for _, reason in intake.skipped} == {
+        "there is enough music without it"
+    }
+    monkeypatch.setattr(style_intake, "MOST_FILES", 5)
+    with pytest.raises(UserError, match="more than 5 MIDI files"):
+        read_folder(tmp_path)
+
+
+def test_what_is_found_is_told(tmp_path: Path) -> None:
+    for number in range(4):
+        save_midi(tune(number, 100), tmp_path / f"{number}.mid")
+    intake = read_folder(tmp_path)
+    assert sum(intake.keys.values()) == 4 and sum(intake.roles.values()) == 4
+    slowest, middle, fastest = intake.tempos
+    assert 0 < slowest <= middle <= fastest < 400
+
+
+def test_windows_to_measure_on_are_not_many() -> None:
+    items = own_items(30)
+    assert len(windows_of(items, 4, 8)) <= 8 and len(windows_of(items, 4, 64)) <= 64
+    assert len(windows_of(items[:2], 4, 64)) == 8 and windows_of([], 4, 8) == []
 
 
 def test_what_is_no_folder_is_said(tmp_path: Path) -> None:
@@ -203,6 +239,11 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
     assert torch.equal(again.memory[0], trained.memory[0]) and torch.equal(again.memory[1], trained.memory[1])
 
 
+def test_a_process_that_is_killed_again_and_again_learns_the_same(tmp_path: Path) -> None:
+    """Twice here, once of it while saving; scripts/soak_style.py kills a training of 200 steps 20 times."""
+    assert soak_style.killed(tmp_path, int(os.environ.get("DESCANT_KILLS", "2")), 24)
+
+
 def test_training_makes_the_pieces_it_learns_from_likelier(weights: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, total=60, validate_every=20, rate=5e-3)
     learned = train_style(
@@ -210,6 +251,24 @@ def test_training_makes_the_pieces_it_learns_from_likelier(weights: Path, tmp_pa
     )
     assert learned.figures.own_after < 0.9 * learned.figures.own_before
     assert learned.curve[-1][1] < learned.curve[0][1]
+
+
+def test_a_style_that_makes_the_base_forget_is_made_weaker(weights: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, total=60, validate_every=20, rate=2e-2)
+    learned = train_style(weights, PARTS, base_sample(), tmp_path, config)
+    best = load_file(tmp_path / "best.safetensors")
+    name = next(name for name in learned.tensors if ".lora_B." in name and best[name].abs().max() > 0)
+    strength = (learned.tensors[name].abs().max() / best[name].abs().max()).item()
+    assert any(strength == pytest.approx(known, abs=1e-3) for known in (1.0, *WEAKER))
+    if strength > min(WEAKER) + 1e-3:
+        assert learned.figures.forgotten < 2 * MOST_FORGOTTEN
+
+
+def test_a_training_sized_to_the_time_keeps_its_size_when_it_goes_on(weights: Path, tmp_path: Path) -> None:
+    first = train_style(weights, PARTS, base_sample(), tmp_path, replace(CONFIG, total=500), 0.01)
+    assert first.steps == LEAST_TRAINED  # however little time there is
+    again = train_style(weights, PARTS, base_sample(), tmp_path, replace(CONFIG, total=500), 1000.0)
+    assert again.steps == first.steps and again.curve == first.curve
 
 
 # --- Use ----------------------------------------------------------------------------------------------
@@ -224,7 +283,7 @@ def test_the_engine_plays_what_the_reference_learned(weights: Path, trained: Tra
     apply_to(model, halves, trained.memory, table)
     assert sorted(adapter_tensors(model)) == sorted(trained.tensors)
     steps = build_steps(random_piece(np.random.default_rng(5), 4, 2, 6), np.zeros((4, 2), bool), 0, 4)
-    engine = Engine(weights).styled([(adapter, 1.0)])
+    engine = Engine(weights, bits=32).styled([(adapter, 1.0)])
     asked = np.flatnonzero(steps.targets[:, 0] >= 0)
     state = np.random.default_rng(6).standard_normal((len(asked), engine.config.width)).astype(np.float32)
     tensors = [
@@ -238,11 +297,32 @@ def test_the_engine_plays_what_the_reference_learned(weights: Path, trained: Tra
     ]
     with torch.no_grad():
         wanted = model.fields(torch.from_numpy(state), *tensors)
-        seen = model.fields.from_state(torch.from_numpy(state)).numpy()
-    found = engine.field_logits(seen, 0, steps.hints[asked], steps.onsets[asked])
+    given = [steps.targets[asked], steps.chord[asked], steps.hints[asked], steps.onsets[asked]]
+    found = engine.logits(state, *given)[0]
     assert np.abs(found - wanted[0].numpy()).max() < 0.05  # the memory has eight bits
-    plain = Engine(weights).field_logits(seen, 0, steps.hints[asked], steps.onsets[asked])
+    plain = Engine(weights, bits=32).logits(state, *given)[0]
     assert np.abs(plain - wanted[0].numpy()).max() > 3 * np.abs(found - wanted[0].numpy()).max()
+
+
+def test_peft_loads_the_adapter_and_computes_the_same(weights: Path, trained: Trained, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft") if os.environ.get("CI") != "true" else importlib.import_module("peft")
+    save_adapter(tmp_path, trained.tensors, None, {"name": "mine", "base": "any"})
+    theirs = peft.PeftModel.from_pretrained(load_weights(weights), str(tmp_path)).eval()
+    ours = load_weights(weights)
+    add_adapters(ours, CONFIG.rank)
+    halves = {name: value.half().float() for name, value in trained.tensors.items()}
+    assert ours.fields.memory is not None
+    table = ours.fields.memory.table.detach().clone()
+    apply_to(ours.eval(), halves, (trained.memory[0][:0], trained.memory[1][:0]), table)
+    plain = load_weights(weights)
+    steps = build_steps(random_piece(np.random.default_rng(5), 4, 2, 6), np.zeros((4, 2), bool), 0, 4)
+    tensors = to_device(pack([[steps]], len(steps)), torch.device("cpu"))
+    with torch.no_grad():
+        found, wanted, without = (
+            batch_losses(model, tensors)[0] for model in (theirs.base_model.model, ours, plain)
+        )
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert (without - wanted).abs().max() > 1e-2
 
 
 def written(engine: Engine, seed: int) -> list[tuple[int, ...]]:
@@ -252,7 +332,7 @@ def written(engine: Engine, seed: int) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_strength_0_is_the_base_and_strengths_add_up(weights: Path, adapter: Adapter, seed: int) -> None:
-    engine = Engine(weights)
+    engine = Engine(weights, bits=32)
     none = engine.styled([(adapter, 0.0)])
     assert none.model_hash == engine.model_hash and written(none, seed) == written(engine, seed)
     half, whole = engine.styled([(adapter, 0.5)]), engine.styled([(adapter, 1.0)])
@@ -261,7 +341,7 @@ def test_strength_0_is_the_base_and_strengths_add_up(weights: Path, adapter: Ada
     both = engine.styled([(adapter, 0.5), (adapter, 0.5)])
     assert np.abs(both.prefill(steps).keys - whole.prefill(steps).keys).max() < 1e-4
     assert np.abs(both.prefill(steps).keys - engine.prefill(steps).keys).max() > 1e-3
-    assert written(engine, seed) == written(Engine(weights), seed)  # and the base is what it was
+    assert written(engine, seed) == written(Engine(weights, bits=32), seed)  # and the base is what it was
 
 
 def test_a_style_for_other_weights_is_refused(adapter: Adapter, tmp_path: Path) -> None:
