@@ -33,6 +33,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"]
 TRACKS, BARS, NOTES = 10, 250, 20_000
 SCROLLING = 300  # steps from one end to the other
 WAIT = 120.0  # seconds for the server
+SCREENS = "drsch"  # keys of the dialogs
 
 _STEP = """async (share) => {
   const { scroller } = descant.stage;
@@ -87,7 +88,7 @@ def _script(devtools: CDPSession) -> float:
 
 
 def _memory(page: Page, folder: Path, proposals: int) -> None:
-    """Ask, hear and reject again and again; what stays in memory after garbage collection."""
+    """Ask, hear, open every screen and reject, again and again; what stays in memory after garbage collection."""
     _open(page, folder, large_score(bars=8, notes=200))
     devtools = page.context.new_cdp_session(page)
     page.locator('input[name="continue.bars"]').fill("1")
@@ -98,13 +99,25 @@ def _memory(page: Page, folder: Path, proposals: int) -> None:
         page.locator("button.main", has_text="Continue").wait_for()
         page.locator(".card .accept:enabled").nth(1).wait_for()
         page.keyboard.press("1")
+        page.wait_for_function("() => descant.stage.playhead > 0")
         page.keyboard.press("x")
         page.locator(".card.reject").wait_for()
+        for key in SCREENS if number % 10 == 0 else "":
+            page.keyboard.press(key)
+            page.locator("dialog[open]").wait_for()
+            page.keyboard.press("Escape")
         if number in (10, proposals // 2, proposals):
-            devtools.send("HeapProfiler.collectGarbage")
-            sizes.append(devtools.send("Runtime.getHeapUsage")["usedSize"] / 1e6)
+            sizes.append(_megabytes(devtools))
             print(f"after {number} proposals: {sizes[-1]:.1f} MB", flush=True)
     print(f"growth from proposal 10 to {proposals}: {sizes[-1] - sizes[0]:.1f} MB")
+
+
+def _megabytes(devtools: CDPSession) -> float:
+    """What script keeps after garbage collection: objects, what the browser holds for them, and raw samples."""
+    devtools.send("HeapProfiler.collectGarbage")
+    usage = devtools.send("Runtime.getHeapUsage")
+    kinds = ("usedSize", "embedderHeapUsedSize", "backingStorageSize")
+    return float(sum(usage.get(kind, 0.0) for kind in kinds)) / 1e6
 
 
 def large_score(bars: int = BARS, notes: int = NOTES) -> Score:
@@ -126,7 +139,7 @@ def _open(page: Page, folder: Path, score: Score) -> None:
     path.write_bytes(write_midi(score))
     page.set_input_files("#file", path)
     page.locator(".piece strong", has_text="measured").wait_for()
-    page.locator("button.main:enabled").wait_for()
+    page.locator(".go button.main:enabled").wait_for()
 
 
 @contextmanager

@@ -1,18 +1,11 @@
 // What to write: the verb, the words that belong to it, and the limits every note keeps to, as chips.
 
+import { chipView } from "./chip.js";
+import { lockCount, lockedText } from "./locks.js";
 import { barsText } from "./music.js";
 import { sketchView } from "./sketch.js";
 import { html, nothing } from "./vendor/lit-html.js";
-
-/** The verbs this page knows how to ask for; shown when the server has them too. */
-export const VERBS = {
-  continue: { name: "Continue", tells: "Write what comes next", chips: ["bars"] },
-  fill: { name: "Fill", tells: "Write some bars anew", chips: ["bars", "tracks"] },
-  accompany: { name: "Accompany", tells: "Add new tracks", chips: ["add"] },
-  vary: { name: "Vary", tells: "Change some of the notes", chips: ["bars", "tracks", "strength"] },
-  edit: { name: "Edit", tells: "Say what should change", chips: ["text"] },
-  sketch: { name: "Sketch", tells: "Describe a new piece", chips: [] },
-};
+import { parseBars, parseTracks, VERBS } from "./words.js";
 
 const CHIPS = {
   "continue.bars": { label: "Bars", empty: "8", size: 3, mode: "numeric", tells: "How many bars to write" },
@@ -24,16 +17,22 @@ const CHIPS = {
   "vary.bars": { label: "Bars", empty: "all", size: 6, tells: "Which bars: 5, or 5-8. Or drag over the grid" },
   "vary.tracks": { label: "Tracks", empty: "all", size: 14, tells: "Names or numbers of tracks, with commas" },
   "vary.strength": { label: "Strength", empty: "0.5", size: 4, mode: "decimal", tells: "0 changes nothing, 1 all" },
+  "vary.keep": {
+    label: "Keep", choices: ["", "rhythm", "contour", "pitch"], empty: "nothing",
+    tells: "What the notes that change keep: their rhythm, the rise and fall of the line, or their pitches",
+  },
   "edit.text": { label: "Say", empty: "louder; bars 5-8 sparser", size: 30, tells: "What should be different" },
   key: { label: "Key", empty: "free", size: 9, list: "keys", tells: "Only notes of this scale, such as D minor" },
   chords: { label: "Chords", empty: "free", size: 14, tells: "Chords bar by bar, such as Dm | Gm A7 | Dm" },
   range: { label: "Range", empty: "free", size: 7, tells: "Lowest and highest note, such as C3-C5" },
   density: { label: "Notes a bar", empty: "free", size: 5, tells: "8 for at most 8, 2-8 for 2 to 8" },
   max_polyphony: { label: "Voices", empty: "free", size: 4, mode: "numeric", tells: "At most so many notes at once" },
+  style: { label: "Style", choices: [""], empty: "none", tells: "Write like the musician a style was made from" },
+  weight: { label: "How much", slider: [0, 1.5, 0.05], tells: "0 is without the style, 1 all of it" },
   temperature: { label: "Daring", empty: "1", size: 4, mode: "decimal", tells: "Below 1 is safer, above 1 bolder; 0 to 2" },
   candidates: { label: "Candidates", empty: "4", size: 3, mode: "numeric", tells: "How many answers to write" },
 };
-const LIMITS = ["key", "chords", "range", "density", "max_polyphony", "temperature", "candidates"];
+const LIMITS = ["key", "chords", "range", "density", "max_polyphony", "style", "weight", "temperature", "candidates"];
 
 const TONICS = ["C", "D", "E", "F", "G", "A", "B", "Bb", "Eb", "Ab", "F#"];
 const KEYS = TONICS.flatMap((tonic) => [`${tonic} major`, `${tonic} minor`]);
@@ -41,7 +40,7 @@ const INSTRUMENTS = ["upright bass", "electric bass", "drums", "piano", "strings
 
 /** What the request will be called on its button. */
 export function askText(state) {
-  const { verb, words, music } = state;
+  const { verb, words, music, locks } = state;
   const said = words[verb];
   if (verb === "continue") {
     const bars = said.bars || "8";
@@ -53,57 +52,28 @@ export function askText(state) {
   const tracks = music && parseTracks(said.tracks, music);
   const where = span ? barsText(span[0], span[1]) : verb === "vary" ? "all bars" : "some bars";
   const name = VERBS[verb].name;
-  if (!tracks || !said.tracks) return `${name} ${where}`;
+  const around = lockCount(locks) ? " around the locked notes" : "";
+  if (!tracks || !said.tracks) return `${name} ${where}${around}`;
   const names = [...tracks].map((track) => music.parts[track].name);
-  return `${name} ${where} of ${names.length > 2 ? `${names.length} tracks` : names.join(" and ")}`;
+  return `${name} ${where} of ${names.length > 2 ? `${names.length} tracks` : names.join(" and ")}${around}`;
 }
 
-/** The body of POST /proposals. */
-export function askBody({ verb, words, limits, score }) {
+/** The body of POST /proposals. lock: notes that stay. */
+export function askBody({ verb, words, limits, score }, lock) {
   const body = { operation: verb, score: score.id };
-  for (const [name, value] of [...Object.entries(words[verb]), ...Object.entries(limits)]) {
+  const { style, weight, ...others } = limits;
+  for (const [name, value] of [...Object.entries(words[verb]), ...Object.entries(others)]) {
     if (value.trim()) body[name] = value.trim();
   }
+  if (style) body.style = `${style}:${weight}`;
+  if (lock.length) body.lock = lock;
   if (verb === "fill") body.bars ??= "";
   if (verb === "accompany") body.add ??= "bass, drums";
   if (verb === "edit") body.text ??= "";
   return body;
 }
 
-/** "5-8" as [4, 7]; null for anything else. */
-export function parseBars(text) {
-  const found = /^\s*(\d{1,5})(?:\s*[-–]\s*(\d{1,5}))?\s*$/.exec(text);
-  if (!found) return null;
-  const [first, last] = [Number(found[1]) - 1, Number(found[2] ?? found[1]) - 1];
-  return first >= 0 && last >= first ? [first, last] : null;
-}
-
-/** The tracks a text names, from 0; all for no text, null when a word names none. */
-export function parseTracks(text, music) {
-  const words = text.split(",").map((word) => word.trim().toLowerCase()).filter(Boolean);
-  if (!words.length) return new Set(music.parts.keys());
-  const tracks = new Set();
-  for (const word of words) {
-    const number = Number(word) - 1;
-    const named = music.parts.findIndex((part) => part.name.toLowerCase().startsWith(word));
-    const track = music.parts[number] ? number : named;
-    if (track < 0) return null;
-    tracks.add(track);
-  }
-  return tracks;
-}
-
-/** A text for tracks that names them as the server reads it. */
-export function tracksText(tracks, music) {
-  if (tracks.size === music.parts.length) return "";
-  const names = music.parts.map((part) => part.name.toLowerCase());
-  const plain = (name) => !name.includes(",") && isNaN(name) && names.filter((n) => n.startsWith(name)).length === 1;
-  return [...tracks]
-    .map((track) => (plain(names[track]) ? music.parts[track].name : String(track + 1)))
-    .join(", ");
-}
-
-/** The section. on: {verb(name), word(chip, text), propose(), cancel()}. */
+/** The section. on: {verb(name), word(chip, text), propose(), sketch(), cancel(), styles(), unlockAll()}. */
 export function askView(state, on) {
   const { verb, words, limits, proposal } = state;
   const busy = proposal && ["asked", "queued", "running"].includes(proposal.state);
@@ -131,7 +101,7 @@ export function askView(state, on) {
       ${sketching
         ? sketchView(state, on, busy)
         : html`<div class="chips">
-            ${own}<span class="rule" aria-hidden="true"></span>
+            ${own}${locks(state, on)}<span class="rule" aria-hidden="true"></span>
             ${LIMITS.map((name) => chip(name, limits[name], state, on))}
           </div>`}
       <div class="go">
@@ -154,27 +124,28 @@ export function askView(state, on) {
 }
 
 function chip(name, value, state, on) {
-  const spec = CHIPS[name];
-  const refused = state.refusal?.chip === name;
-  return html`
-    <label class="chip ${value ? "set" : ""}" title=${spec.tells}>
-      <span>${spec.label}</span>
-      <input
-        name=${name}
-        .value=${value}
-        placeholder=${spec.empty}
-        size=${spec.size}
-        maxlength="2000"
-        inputmode=${spec.mode ?? "text"}
-        list=${spec.list ?? nothing}
-        autocomplete="off"
-        spellcheck="false"
-        aria-invalid=${refused ? "true" : "false"}
-        aria-description=${spec.tells}
-        @input=${(event) => on.word(name, event.target.value)}
-      />
-    </label>
-  `;
+  let spec = CHIPS[name];
+  if (name === "weight" && !state.limits.style) return nothing;
+  if (name === "style") {
+    const usable = state.styles.filter((style) => style.usable).map((style) => style.name);
+    if (!usable.length) {
+      return html`<button type="button" class="chip door" title=${spec.tells} @click=${on.styles}>
+        <span>${spec.label}</span> make one…
+      </button>`;
+    }
+    spec = { ...spec, choices: ["", ...usable] };
+  }
+  return chipView({ ...spec, name, value, refused: state.refusal?.chip === name }, (text) => on.word(name, text));
+}
+
+/** What is locked, or how to lock. */
+function locks({ canLock, verb, locks: locked }, on) {
+  if (!canLock || (verb !== "fill" && verb !== "vary")) return nothing;
+  if (!lockCount(locked)) return html`<span class="quiet">Draw around notes to keep them <kbd>l</kbd></span>`;
+  return html`<span class="chip set locked">
+    <span>Locked</span> ${lockedText(locked)}
+    <button type="button" class="sign" aria-label="Unlock all notes" @click=${on.unlockAll}>×</button>
+  </span>`;
 }
 
 function progress(state, busy) {

@@ -1,35 +1,38 @@
 // The candidates as cards: what they look like, what is known about them, and what can be done with them.
 
-import { html, nothing } from "./vendor/lit-html.js";
+import { blindView, comparable } from "./blind.js";
 import { barsText } from "./music.js";
+import { html, nothing } from "./vendor/lit-html.js";
 
 const VERDICTS = { accept: "Accepted", keep: "Kept", reject: "Rejected" };
 
 /**
- * The section. on: {audition(n), accept(n), keep(n), reject(n), original(), take(onlyNew), prepare(n), download(n),
- * dragged(n)}; n is a candidate's number, from 1.
+ * The section. on: {audition(n), accept(n), keep(n), reject(n), original(), takeWhole(onlyNew), prepare(n),
+ * downloadMidi(n), takeAway(n), dragged(n), and what a blind comparison needs}; n is a candidate's number, from 1.
  */
 export function cardsView(state, on) {
   const { proposal } = state;
-  if (!proposal) {
-    return html`<p class="quiet">
-      Candidates appear here. Nothing of your piece changes until you accept one, and every step can be undone.
-    </p>`;
-  }
+  if (!proposal) return html`<p class="quiet">Candidates appear here. Your piece stays as it is until you accept one.</p>`;
+  if (state.blind) return blindView(state, on);
   return html`
     <div class="cards-head">
       <h2>${title(proposal)}</h2>
       <button ?hidden=${!state.score} class="small ${state.shown ? "" : "on"}" aria-pressed=${state.shown ? "false" : "true"} @click=${on.original}>
         Original <kbd>0</kbd>
       </button>
+      ${comparable(proposal).length > 1
+        ? html`<button class="small" @click=${on.beginBlind} title="Two at a time, without seeing which is which">
+            Compare blind <kbd>b</kbd>
+          </button>`
+        : nothing}
       <fieldset class="take">
-        <legend>Take</legend>
+        <legend>Drag out</legend>
         ${[
           [true, "new notes"],
           [false, "whole piece"],
         ].map(
           ([value, text]) => html`<label>
-            <input type="radio" name="take" .checked=${state.onlyNew === value} @change=${() => on.take(value)} />
+            <input type="radio" name="take" .checked=${state.onlyNew === value} @change=${() => on.takeWhole(value)} />
             <span>${text}</span>
           </label>`,
         )}
@@ -56,6 +59,7 @@ function card(candidate, state, on) {
   const { number, info, done, total } = candidate;
   const shown = state.shown === number;
   const playing = shown && state.playing;
+  const sign = playing ? (state.waiting ? "…" : "■") : "▶";
   const ready = Boolean(info);
   const verdict = info?.verdict;
   return html`
@@ -78,7 +82,7 @@ function card(candidate, state, on) {
       >
         <span class="number" aria-hidden="true">${number}</span>
         <canvas class="mini" aria-hidden="true"></canvas>
-        <span class="sign" aria-hidden="true">${playing ? "■" : "▶"}</span>
+        <span class="sign" aria-hidden="true">${sign}</span>
       </button>
       <div class="badges">
         ${verdict ? html`<span class="badge verdict">${VERDICTS[verdict]}</span>` : nothing}
@@ -96,9 +100,12 @@ function card(candidate, state, on) {
         </button>
       </div>
       <div class="taking">
-        <span class="grip ${candidate.file ? "" : "waits"}" aria-hidden="true">⠿ drag to your DAW</span>
-        <button class="plain" ?disabled=${!ready} @click=${() => on.download(number)}>
+        <span class="grip ${candidate.file ? "" : "waits"}" aria-hidden="true">⠿ drag to DAW</span>
+        <button class="plain" ?disabled=${!ready} @click=${() => on.downloadMidi(number)}>
           Download<span class="unseen"> candidate ${number}</span>
+        </button>
+        <button class="plain" ?disabled=${!ready} @click=${() => on.takeAway(number)}>
+          More…<span class="unseen"> ways to take candidate ${number}</span>
         </button>
       </div>
       ${ready ? why(candidate, state.proposal) : nothing}
@@ -106,11 +113,11 @@ function card(candidate, state, on) {
   `;
 }
 
-function badges(info, { request }) {
+function badges(info, { request, words }) {
   const limits = ["key", "chords", "range", "density", "max_polyphony"].filter((name) => request?.[name]);
-  const kept = limits.length
-    ? html`<span class="badge good">keeps ${limits.map((name) => LIMIT_NAMES[name]).join(", ")}</span>`
-    : nothing;
+  const names = limits.map((name) => LIMIT_NAMES[name]);
+  if (words.lock?.length) names.push("locked notes");
+  const kept = names.length ? html`<span class="badge good">keeps ${names.join(", ")}</span>` : nothing;
   return html`
     <span class="badge">${info.notes} notes</span>
     ${info.violations.length
@@ -127,13 +134,16 @@ function why({ info, whole }, { request, words }) {
   const { brief } = request;
   const facts = [
     ["Text", words.text ?? brief?.text],
-    ["Style", brief?.genre],
+    ["Genre", brief?.genre],
     ["Tempo", brief?.tempo],
     ["Meter", brief?.meter.join("/")],
     ["Asked", `${request.command}, ${barsText(request.bars[0] - 1, request.bars[1] - 1)}`],
     ["Tracks", request.tracks.map((track) => whole.parts[track - 1]?.name ?? track).join(", ")],
     ["Added", words.add],
     ["Strength", words.strength],
+    ["Kept", words.keep],
+    ["Locked", words.lock?.length ? `${words.lock.length} notes` : ""],
+    ["In the style", request.style ?? words.style],
     ["Key", request.key ?? brief?.key],
     ["Chords", request.chords ?? brief?.chords],
     ["Range", request.range],

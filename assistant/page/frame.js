@@ -1,6 +1,5 @@
-// What stands around the stage: the head with the transport, the way in, track names, notices and dialogs.
+// What stands around the stage: the head with the transport, the way in, track names and notices.
 
-import { barsText } from "./music.js";
 import { briefFacts, sketchView } from "./sketch.js";
 import { html, nothing } from "./vendor/lit-html.js";
 
@@ -10,11 +9,11 @@ const SPEAKER = html`<svg viewBox="0 0 16 16" aria-hidden="true">
 
 /** The line at the top: piece, transport, and the way to other pieces. */
 export function headView(state, on) {
-  const { score, music, playing, title, brief } = state;
+  const { score, music, playing, waiting, title, brief, live, through } = state;
   const told = score?.facts;
   const facts = told ? [told.key, told.meter, told.tempo, told.length] : brief ? briefFacts(brief) : [];
   return html`
-    <h1><img src="/page/icon.svg" alt="" width="24" height="24" /> Descant</h1>
+    <h1><img src="/page/icon.svg" alt="" width="24" height="24" /> <span>Descant</span></h1>
     ${music
       ? html`
           <div class="piece">
@@ -23,23 +22,39 @@ export function headView(state, on) {
           </div>
           <div class="transport">
             <button class="play" aria-label=${playing ? "Stop" : "Play"} title="Space" @click=${on.play}>
-              <span aria-hidden="true">${playing ? "■" : "▶"}</span>
+              <span aria-hidden="true">${playing ? (waiting ? "…" : "■") : "▶"}</span>
             </button>
             <span id="place">${on.placeText(state.place)}</span>
             <button class="sign" aria-label="Zoom out" title="-" @click=${() => on.zoom(0.8)}>−</button>
             <button class="sign" aria-label="Zoom in" title="+" @click=${() => on.zoom(1.25)}>+</button>
+            ${live?.running
+              ? html`<label class="through">
+                  <span class="unseen">Heard through</span>
+                  <select name="through" @change=${(event) => on.through(event.target.value)}>
+                    <option value="here" .selected=${through === "here"}>♪ here</option>
+                    <option value="daw" .selected=${through === "daw"}>♪ in the DAW</option>
+                  </select>
+                </label>`
+              : nothing}
           </div>
         `
       : nothing}
     <nav aria-label="Pieces and help">
-      ${music
+      ${state.entered
         ? html`
-            <button @click=${on.undo} title="z">Undo</button>
-            <button ?disabled=${!score} @click=${on.downloadPiece} aria-label="Save the piece as MIDI">Save</button>
-            <button @click=${on.library} title="h">History</button>
+            ${music ? html`<button @click=${on.undo} title="z">Undo</button>` : nothing}
+            <button @click=${on.open} title="Open a MIDI file (o)">Open</button>
+            <button @click=${on.record} title="Play or sing something (r)">Record</button>
+            ${music
+              ? html`<button ?disabled=${!score} title="Take the piece away (d)" @click=${() => on.takeAway(0)}>Save</button>
+                  <button @click=${on.history} title="h">History</button>`
+              : nothing}
+            <button @click=${on.styles} title="Your own style (s)">Styles</button>
+            <button @click=${on.ports} title="Ports and clock (c)">
+              Ports ${live?.running ? html`<span class="dot ${state.heard ? "on" : ""}" aria-hidden="true"></span>` : nothing}
+            </button>
           `
         : nothing}
-      ${state.entered ? html`<button @click=${on.open} title="o">Open</button>` : nothing}
       <button class="sign" aria-label="Keys" title="?" @click=${on.keys}>?</button>
       <button class="sign" aria-label="Light or dark" @click=${on.theme}>◐</button>
       <label class="unseen">
@@ -48,7 +63,7 @@ export function headView(state, on) {
           id="file"
           type="file"
           tabindex="-1"
-          accept=".mid,.midi,audio/midi"
+          accept=".mid,.midi,audio/midi${state.canHum ? ",audio/*" : ""}"
           @change=${(event) => {
             const [file] = event.target.files;
             event.target.value = "";
@@ -77,24 +92,20 @@ export function welcomeView(state, on) {
   return html`<div class="welcome">
     <img src="/page/motif.svg" alt="" width="420" height="104" />
     <h2>Bring a few bars. Hear where they could go.</h2>
-    <p>
-      Descant proposes; you decide. It writes next bars, fills gaps or adds instruments, on this computer alone, and
-      changes nothing of yours until you say so.
-    </p>
     <div class="drop">
       <p>Drop a MIDI file here</p>
       <button class="main" @click=${on.open}>Choose a MIDI file</button>
+      ${state.demos.length
+        ? html`<p class="demos">
+            or try it on
+            ${state.demos.map(
+              (demo, index) => html`${index ? " or " : ""}<button class="link" @click=${() => on.demo(demo)}>
+                  ${demo.title}</button
+                >${demo.composer ? html` <span>(${demo.composer})</span>` : nothing}`,
+            )}
+          </p>`
+        : nothing}
     </div>
-    ${state.demos.length
-      ? html`<p class="demos">
-          or listen first:
-          ${state.demos.map(
-            (demo, index) => html`${index ? " or " : ""}<button class="link" @click=${() => on.demo(demo)}>
-                ${demo.title}</button
-              >${demo.composer ? html` <span>(${demo.composer})</span>` : nothing}`,
-          )}
-        </p>`
-      : nothing}
     ${state.verbs.includes("sketch")
       ? html`<form
           class="describe"
@@ -103,7 +114,7 @@ export function welcomeView(state, on) {
             on.sketch();
           }}
         >
-          <h3>or describe one</h3>
+          <h3>or describe a new piece</h3>
           ${sketchView(state, on, false)}
         </form>`
       : nothing}
@@ -146,81 +157,11 @@ export function noticesView({ notices }, on) {
     (item) => html`<div class="notice ${item.kind}" role=${item.kind === "bad" ? "alert" : "status"}>
       <p><strong>${item.message}${item.hint ? "." : ""}</strong> ${item.hint}</p>
       ${item.action
-        ? html`<button @click=${item.action.deed}>${item.action.text} <kbd>z</kbd></button>`
+        ? html`<button @click=${item.action.deed}>
+            ${item.action.text}${item.action.key ? html` <kbd>${item.action.key}</kbd>` : nothing}
+          </button>`
         : nothing}
       <button class="sign" aria-label="Close" @click=${() => on.dismiss(item)}>×</button>
     </div>`,
   );
 }
-
-const when = (seconds) =>
-  new Date(seconds * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-
-/** Earlier pieces, and what was asked of this one. */
-export function libraryView({ sessions, proposals, session: open, title }, on) {
-  const asked = ({ words, request }) =>
-    `${words.operation}${request?.bars ? `, ${barsText(request.bars[0] - 1, request.bars[1] - 1)}` : ""}`;
-  const became = ({ state, candidates }) => {
-    const verdicts = candidates.filter((one) => one.verdict).map((one) => `${one.number} ${VERDICTS[one.verdict]}`);
-    return state === "done" ? verdicts.join(", ") || `${candidates.length} candidates` : state;
-  };
-  return html`
-    ${dialogHead("History", on)}
-    <h3>Asked of ${title || "this piece"}</h3>
-    ${proposals.length
-      ? html`<ul class="list">
-          ${proposals.map(
-            (proposal) => html`<li>
-              <button ?disabled=${proposal.state !== "done"} @click=${() => on.proposal(proposal.id)}>
-                <strong>${asked(proposal)}</strong><span>${became(proposal)}</span
-                ><span class="when">${when(proposal.created)}</span>
-              </button>
-            </li>`,
-          )}
-        </ul>`
-      : html`<p class="quiet">Nothing yet.</p>`}
-    <h3>Pieces</h3>
-    <ul class="list">
-      ${sessions.map(
-        (session) => html`<li>
-          <button aria-current=${session.id === open ? "true" : "false"} @click=${() => on.session(session.id)}>
-            <strong>${session.name}</strong><span class="when">${when(session.created)}</span>
-          </button>
-        </li>`,
-      )}
-    </ul>
-  `;
-}
-
-const VERDICTS = { accept: "accepted", keep: "kept", reject: "rejected" };
-
-const KEYS = [
-  ["space", "play and stop"],
-  ["p", "propose: ask for candidates"],
-  ["1 – 9", "hear a candidate"],
-  ["0", "back to the original"],
-  ["enter", "accept the candidate you hear"],
-  ["k, x", "keep it for later, reject it"],
-  ["z", "undo"],
-  ["esc", "stop what plays or is being written"],
-  ["arrows", "on the grid: choose a bar and a track, with Shift several"],
-  ["+ −", "on the grid: zoom"],
-  ["o, h", "open a file, history"],
-];
-
-export function keysView(on) {
-  return html`
-    ${dialogHead("Keys", on)}
-    <dl class="keys-list">
-      ${KEYS.map(([key, deed]) => html`<dt><kbd>${key}</kbd></dt><dd>${deed}</dd>`)}
-    </dl>
-  `;
-}
-
-function dialogHead(title, on) {
-  return html`<div class="dialog-head">
-    <h2 id="dialog-title">${title}</h2>
-    <button class="sign" aria-label="Close" @click=${on.close}>×</button>
-  </div>`;
-}
-

@@ -8,7 +8,7 @@ export function listenToKeys(keys, undo) {
     const { target, key } = event;
     if (event.altKey || event.repeat || dialog.open) return;
     const plain = !event.ctrlKey && !event.metaKey;
-    const writing = target.matches("input:not([type=radio], [type=file]), textarea, select");
+    const writing = target.matches("input:not([type=radio], [type=file], [type=checkbox]), textarea, select");
     if (writing || (target.matches("button, summary, a, input") && (key === "Enter" || key === " "))) return;
     const deed = plain ? keys[key] : key === "z" && !event.shiftKey ? undo : null;
     if (!deed) return;
@@ -23,7 +23,7 @@ export function listenToKeys(keys, undo) {
   });
 }
 
-/** open(file): what happens to a file that is let go over the page. */
+/** open(files): what happens to files that are let go over the page. */
 export function listenToDrops(open) {
   let over = 0;
   document.addEventListener("dragenter", (event) => {
@@ -41,9 +41,9 @@ export function listenToDrops(open) {
   document.addEventListener("drop", (event) => {
     over = 0;
     document.body.classList.remove("dropping");
-    const [file] = event.dataTransfer.files;
-    if (!file) return;
+    const files = [...event.dataTransfer.files];
+    if (!files.length) return;
     event.preventDefault();
-    open(file);
+    open(files);
   });
 }

@@ -1,6 +1,6 @@
 // Which bars and tracks a request, or the candidate that is shown, is about.
 
-import { parseBars, parseTracks } from "./ask.js";
+import { parseBars, parseTracks } from "./words.js";
 
 const MOST_BARS = 256;
 

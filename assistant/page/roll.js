@@ -51,15 +51,56 @@ export function paintRoll(context, view, left, width, height) {
   music.parts.forEach((part, track) => {
     const away = view.focus !== null && view.focus !== track;
     context.fillStyle = trackColour(colours, track);
+    const locked = view.locks.get(track);
     part.between(from, to, (i) => {
       const x = part.start[i] * perTick - left;
       const long = Math.max(2, part.duration[i] * perTick - 1);
+      if (locked?.has(part.start[i] * 128 + part.pitch[i])) {
+        return paintLocked(context, colours, track, [x, y(part.pitch[i]), long, thick]);
+      }
       const replaced = view.replaces?.(track, part.start[i]);
       context.globalAlpha = (replaced ? 0.14 : away ? 0.22 : 0.55 + (0.45 * part.velocity[i]) / 127);
       context.fillRect(x, y(part.pitch[i]), long, thick);
     });
   });
   context.globalAlpha = 1;
+}
+
+/** A locked note: in a frame of ink with a bar across, so that it needs no colour to be told apart. */
+function paintLocked(context, colours, track, [x, y, long, thick]) {
+  context.globalAlpha = 1;
+  context.fillStyle = colours.ink;
+  context.fillRect(x - 1, y - 1, long + 2, thick + 2);
+  context.fillStyle = colours.paper;
+  if (long > 5 && thick > 4) context.fillRect(x + 1, y + 1, long - 2, thick - 2);
+  context.fillStyle = thick > 4 ? trackColour(colours, track) : colours.paper;
+  const edge = Math.max(1, Math.floor(thick / 4));
+  if (long > 2 * edge + 2) context.fillRect(x + edge + 1, y + edge, long - 2 * edge - 2, Math.max(1, thick - 2 * edge));
+  context.fillStyle = colours.ink;
+  if (long > 9) context.fillRect(x + 4, y, 2, thick);
+  context.fillStyle = trackColour(colours, track);
+}
+
+/** The note that the keys are at. */
+export function paintCursor(context, { music, cursor, colours, perTick, low, high }, left, height) {
+  const part = music.parts[cursor[0]];
+  const row = height / (high - low + 1);
+  const x = part.start[cursor[1]] * perTick - left;
+  const y = Math.round((high - part.pitch[cursor[1]]) * row);
+  context.strokeStyle = colours.fresh;
+  context.lineWidth = 2;
+  context.strokeRect(x - 4, y - 4, part.duration[cursor[1]] * perTick + 7, row + 7);
+}
+
+/** The line around notes while it is drawn. box: left, top, right, bottom on the sheet. */
+export function paintLasso(context, colours, box, left) {
+  const [x, y] = [Math.min(box[0], box[2]) - left, Math.min(box[1], box[3])];
+  const [width, height] = [Math.abs(box[2] - box[0]), Math.abs(box[3] - box[1])];
+  context.strokeStyle = colours.ink;
+  context.lineWidth = 1.5;
+  context.setLineDash([5, 4]);
+  context.strokeRect(x, y, width, height);
+  context.setLineDash([]);
 }
 
 /** Paints a span of the grid: a lane for each track, its notes in small, and gaps that make cells of the bars. */

@@ -28,12 +28,12 @@ export async function enter() {
   return Boolean(token);
 }
 
-async function call(method, path, body, type) {
+async function call(method, path, body, type, signal) {
   const headers = { Authorization: `Bearer ${token}` };
   if (body !== undefined) headers["Content-Type"] = type;
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body });
+    answer = await fetch(path, { method, headers, body, signal });
   } catch {
     throw new Refused("Descant does not answer", "Start it again with `descant serve`; this page waits for it.");
   }
@@ -48,10 +48,18 @@ export async function ask(method, path, body) {
   return (await call(method, path, text, "application/json")).json();
 }
 
+/** Ask, and get the answer as it is made. signal: what calls it off. */
+export const stream = (path, body, signal) => call("POST", path, JSON.stringify(body), "application/json", signal);
+
+/** Send a file as it is. */
+export async function send(path, file, type) {
+  return (await call("POST", path, file, type)).json();
+}
+
 /** Send a MIDI file as it is. */
 export async function upload(file, name, session) {
   const query = new URLSearchParams(session ? { name, session } : { name });
-  return (await call("POST", `/scores?${query}`, file, "audio/midi")).json();
+  return send(`/scores?${query}`, file, "audio/midi");
 }
 
 export async function fetchFile(path) {

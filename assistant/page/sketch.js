@@ -1,30 +1,57 @@
 // A piece from words: the text box, and what was understood of it as chips that can be changed.
 
+import { chipView } from "./chip.js";
 import { Music } from "./music.js";
 import { ask } from "./server.js";
 import { html, nothing } from "./vendor/lit-html.js";
 
 const EXAMPLE = "dusty jazz waltz, Rhodes and upright bass, D minor, 96 bpm, 16 bars";
 
-// How each fact of a brief is written on its chip, and read from it again.
+// How each fact of a brief is written on its chip, and read from it again. main: shown whether it was said or not.
 const number = { write: String, read: (text) => (text.trim() && !isNaN(text) ? Number(text) : text) };
 const plain = { write: (value) => value ?? "", read: (text) => text.trim() };
+const words = (text) => text.split(",").map((name) => name.trim()).filter(Boolean);
+const steps = (...names) => ({
+  choices: names.map((name, at) => [String(at - 2), name]), write: String, read: Number,
+});
 const FACTS = {
-  genre: { label: "Style", ...plain },
-  tempo: { label: "Tempo", ...number },
+  genre: { label: "Genre", main: true, known: "genres", ...plain },
+  tempo: { label: "Tempo", main: true, mode: "decimal", ...number },
   meter: {
     label: "Meter",
+    main: true,
     write: (value) => value.join("/"),
     read: (text) => text.split("/").map((part) => (part.trim() && !isNaN(part) ? Number(part) : part)),
   },
-  key: { label: "Key", ...plain },
-  bars: { label: "Bars", ...number },
-  instruments: {
-    label: "Tracks",
-    write: (value) => value.join(", "),
-    read: (text) => text.split(",").map((name) => name.trim()).filter(Boolean),
+  key: { label: "Key", main: true, list: "keys", ...plain },
+  bars: { label: "Bars", main: true, mode: "numeric", ...number },
+  instruments: { label: "Tracks", main: true, write: (value) => value.join(", "), read: words },
+  chords: { label: "Chords", main: true, ...plain },
+  drums: { label: "Drums", known: "drums", write: (value) => value ?? "none", read: (text) => (text.trim() === "none" ? null : text.trim()) },
+  swing: {
+    label: "Feel", choices: [["false", "straight"], ["true", "swung"]], write: String, read: (text) => text === "true",
   },
-  chords: { label: "Chords", ...plain },
+  bass: { label: "Bass", known: "bass", ...plain },
+  density: { label: "Notes", ...steps("very few", "few", "medium", "many", "very many") },
+  register: { label: "Register", ...steps("very low", "low", "middle", "high", "very high") },
+  dynamics: { label: "Loudness", known: "dynamics", choice: true, ...plain },
+  textures: {
+    label: "Texture",
+    empty: "free",
+    known: "textures",
+    write: (value) => value.map(([name]) => name).join(", "),
+    read: (text) => words(text).map((name) => [name, 1]),
+  },
+  sections: {
+    label: "Form",
+    empty: "free",
+    write: (value) => value.map(({ name, bars }) => (bars ? `${name} ${bars}` : name)).join(", "),
+    read: (text) =>
+      words(text).map((word) => {
+        const [, name, bars] = /^(.*?)\s*(\d+)?$/.exec(word);
+        return { name, bars: Number(bars ?? 0) };
+      }),
+  },
 };
 
 let waiting = null;
@@ -48,18 +75,15 @@ export async function readBrief(box, body) {
   }
 }
 
-/** A chip was changed by hand. */
-export async function changeFact(box, name, value) {
+/** A chip was changed by hand; what was changed counts as said. */
+export async function changeFact(box, name, text) {
+  const said = [...new Set([...box.brief.said, name])];
   box.edited = true;
-  await readBrief(box, { brief: changed(box.brief, name, value) });
+  await readBrief(box, { brief: { ...box.brief, [name]: FACTS[name].read(text) } });
+  box.brief = { ...box.brief, said };
 }
 
-/** A brief with one fact as a chip says it; what was changed by hand counts as said. */
-function changed(brief, name, text) {
-  return { ...brief, [name]: FACTS[name].read(text), said: [...new Set([...brief.said, name])] };
-}
-
-/** The box and its chips. on: {words(text), fact(name, text), sketch()}. */
+/** The box and its chips. on: {words(text), fact(name, text), allFacts(), sketch()}. */
 export function sketchView(state, on, busy) {
   const { text, brief, briefRefusal } = state.sketch;
   return html`
@@ -81,22 +105,7 @@ export function sketchView(state, on, busy) {
               Sketch it${state.music ? html` <kbd>enter</kbd>` : nothing}
             </button>`}
       </div>
-      ${brief && text
-        ? html`<div class="chips" role="group" aria-label="Understood">
-            ${Object.entries(FACTS).map(([name, fact]) => {
-              const said = brief.said.includes(name);
-              return html`<label class="chip ${said ? "set" : ""}" title=${said ? "You said so" : "Chosen for you"}>
-                <span>${fact.label}</span>
-                <input
-                  name="brief.${name}"
-                  .value=${fact.write(brief[name])}
-                  autocomplete="off"
-                  @change=${(event) => on.fact(name, event.target.value)}
-                />
-              </label>`;
-            })}
-          </div>`
-        : nothing}
+      ${brief && text ? factsView(state, on) : nothing}
       ${briefRefusal
         ? html`<p class="refusal" role="alert"><strong>${briefRefusal.message}.</strong> ${briefRefusal.hint}</p>`
         : brief?.remarks.length && text
@@ -104,6 +113,35 @@ export function sketchView(state, on, busy) {
           : nothing}
     </div>
   `;
+}
+
+function factsView({ sketch: { brief, all }, vocabulary }, on) {
+  const entries = Object.entries(FACTS).filter(([name, fact]) => all || fact.main || brief.said.includes(name));
+  return html`<div class="chips" role="group" aria-label="Understood">
+    ${entries.map(([name, fact]) => {
+      const said = brief.said.includes(name);
+      const known = vocabulary[fact.known];
+      const chip = {
+        ...fact,
+        name: `brief.${name}`,
+        value: fact.write(brief[name]),
+        tells: said ? "You said so" : "Chosen for you",
+        list: fact.list ?? (known ? `known-${fact.known}` : undefined),
+        choices: fact.choices ?? (fact.choice ? known : undefined),
+        set: said,
+      };
+      return chipView(chip, (text) => on.fact(name, text), true);
+    })}
+    <button type="button" class="link" aria-expanded=${all ? "true" : "false"} @click=${on.allFacts}>
+      ${all ? "less" : "more…"}
+    </button>
+    ${Object.entries(vocabulary).map(
+      ([name, values]) => html`<datalist id="known-${name}">
+        ${name === "drums" ? html`<option value="none"></option>` : nothing}
+        ${values.map((value) => html`<option value=${value}></option>`)}
+      </datalist>`,
+    )}
+  </div>`;
 }
 
 /** The empty sheet a sketch will be written on: its bars, its tempo, and its tracks without a note. */

@@ -3,8 +3,9 @@
 // Both drawings share one time axis and one scroller. The scroller is the browser's own, so touch, wheel and
 // scroll bar work as everywhere; the canvases stick to its left edge and draw the span in view.
 
+import { listenToRoll } from "./lasso.js";
 import { barsText, pitchName } from "./music.js";
-import { ROW, paintGrid, paintLane, paintProposal, paintRoll, readColours } from "./roll.js";
+import { ROW, paintCursor, paintGrid, paintLane, paintLasso, paintProposal, paintRoll, readColours } from "./roll.js";
 import { Tiles } from "./tiles.js";
 
 const MOST_ROWS = 8; // of the grid in view; more tracks scroll
@@ -15,13 +16,14 @@ const WIDEST = 900;
 export class Stage {
   /**
    * element: holds .names, .scroller (.sheet > .view > canvas.grid, canvas.roll) and canvas.keys.
-   * on: {region({first, last, tracks}), seek(tick), say(text)}; bars and tracks from 0.
+   * on: {region({first, last, tracks}), seek(tick), say(text), lock({from, to, low, high})}; bars and tracks from 0.
    */
   constructor(element, on) {
     const find = (name) => element.querySelector(`.${name}`);
     Object.assign(this, { element, on, names: find("names"), scroller: find("scroller"), sheet: find("sheet") });
     Object.assign(this, { grid: find("grid"), roll: find("roll"), keys: find("keys") });
-    this.view = { music: null, region: null, proposal: null, focus: null, ghosts: [], top: 0 };
+    this.view = { music: null, region: null, proposal: null, focus: null, ghosts: [], top: 0, locks: new Map() };
+    this.lasso = null; // [left, top, right, bottom] on the sheet, while it is drawn
     Object.assign(this.view, { perTick: 0.1, low: 36, high: 84 });
     this.playhead = null;
     this.frames = new Float32Array(4096); // milliseconds of script of the latest frames, for the measurement
@@ -75,6 +77,19 @@ export class Stage {
   focus(track) {
     this.view.focus = track;
     this.rollTiles.clear();
+    this.redraw();
+  }
+
+  /** locks: track -> Set of start * 128 + pitch. cursor: [track, note] that the keys are at, or null. */
+  lock(locks, cursor) {
+    Object.assign(this.view, { locks, cursor });
+    this.rollTiles.clear();
+    this.redraw();
+  }
+
+  /** The line that is being drawn around notes: [left, top, right, bottom] on the sheet, or null. */
+  drawLasso(box) {
+    this.lasso = box;
     this.redraw();
   }
 
@@ -215,6 +230,8 @@ export class Stage {
     whole = this.rollTiles.draw(roll, left, this.width, this.rollHeight, scale) && whole;
     this.#regionBand(roll, left);
     if (view.proposal) paintProposal(roll, view, left, this.width, this.rollHeight);
+    if (view.cursor) paintCursor(roll, view, left, this.rollHeight);
+    if (this.lasso) paintLasso(roll, view.colours, this.lasso, left);
     if (this.playhead !== null) {
       const x = Math.round(this.playhead * view.perTick - left);
       for (const [context, height] of [[grid, this.gridHeight + 22], [roll, this.rollHeight]]) {
@@ -311,7 +328,7 @@ export class Stage {
   }
 
   #listen() {
-    const { scroller, grid, roll, names } = this;
+    const { scroller, grid, names } = this;
     scroller.addEventListener("scroll", () => this.redraw(), { passive: true });
     names.addEventListener("scroll", () => {
       this.view.top = names.scrollTop;
@@ -350,14 +367,7 @@ export class Stage {
     grid.addEventListener("click", (event) => {
       if (event.pointerType === "touch" && this.view.music) this.select(this.#cell(event), this.#cell(event));
     });
-    roll.addEventListener("click", (event) => {
-      const { music, perTick } = this.view;
-      if (!music) return;
-      const tick = (scroller.scrollLeft + event.clientX - roll.getBoundingClientRect().left) / perTick;
-      const bar = music.barAt(tick);
-      const [start, beat] = [music.barStart(bar), music.beat(bar)];
-      this.on.seek(start + Math.floor((tick - start) / beat) * beat);
-    });
+    listenToRoll(this, { seek: (tick) => this.on.seek(tick), around: (box) => this.on.lock(box) });
     scroller.addEventListener("keydown", (event) => this.#key(event));
   }
 

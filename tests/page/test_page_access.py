@@ -49,12 +49,16 @@ def test_axe_finds_nothing_serious(open_page: Opener, scheme: str) -> None:
     page.keyboard.press("Enter")
     expect(page.locator(".refusal")).to_be_visible()
     assert findings(page) == []
-    for key in "h", "?":
-        page.locator("h1").click()
+    page.locator("h1").click()
+    for key in ("d", "r", "s", "c", "h", "?"):
         page.keyboard.press(key)
         expect(page.get_by_role("dialog")).to_be_visible()
-        assert findings(page) == []
+        assert findings(page) == [], key
         page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("b")
+    expect(page.get_by_role("group", name="Blind comparison")).to_be_visible()
+    assert findings(page) == []
 
 
 @pytest.fixture
@@ -66,6 +70,9 @@ def empty_server(tmp_path: Path, weights: Path) -> Iterator[Served]:
 def test_the_way_in_is_sound_too(chromium: Browser, empty_server: Served) -> None:
     with opened(chromium, empty_server, bypass_csp=True) as page:
         expect(page.get_by_role("button", name="Aloha Oe")).to_be_visible()
+        page.get_by_label("Describe a piece").fill("slow blues in A, piano and bass, 4 bars")
+        page.get_by_role("button", name="more…").click()
+        expect(page.locator('select[name="brief.swing"]')).to_be_visible()
         assert findings(page) == []
 
 
@@ -77,6 +84,16 @@ def test_a_phone_shows_everything_without_scrolling_sideways(open_page: Opener) 
         box = part.bounding_box()
         assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390
     assert findings(page) == []
+    for name in ("Record", "Styles", "Ports", "Save"):
+        page.locator("nav").get_by_role("button", name=name).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert (
+            page.evaluate(
+                "() => { const d = document.querySelector('dialog'); return d.scrollWidth - d.clientWidth; }"
+            )
+            <= 0
+        )
+        page.get_by_role("button", name="Close").click()
 
 
 # --- Colours ------------------------------------------------------------------------------------------

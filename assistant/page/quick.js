@@ -1,11 +1,7 @@
-// A small synth and a player, so that everything can be heard at once, without any program beside the page.
-//
-// Notes are handed to Web Audio a second ahead of time; a timer that comes late does no harm. Each start has a bus
-// of its own that is faded out when it stops, so that nothing clicks and nothing goes on sounding.
+// A small synth of the page's own: heard at once, before any other program has made a sound, and while notes still
+// stream in. The server's synth takes its place wherever there is something finished to be heard.
 
 const AHEAD = 1.3; // seconds that are handed over at a time
-const EVERY = 250; // milliseconds between two looks at what comes next
-const FADE = 0.03;
 const LOUDNESS = 0.2;
 
 // What an instrument family sounds like. partials: of the wave; decay: seconds until it has died away, 0 for a tone
@@ -25,89 +21,35 @@ const FAMILIES = [PIANO, BELL, ORGAN, PLUCK, BASS, STRING, STRING, BRASS, WIND, 
 
 const family = (program) => FAMILIES[Math.min(FAMILIES.length - 1, Math.floor((program - 1) / 8))];
 
-export class Player {
-  /** on.place(tick) while it plays, on.end() when it stops, of itself or not. */
-  constructor(on) {
-    this.on = on;
-    this.playing = null;
-  }
-
-  /** Play a piece from a tick. silent: tracks that are not to be heard. until: a tick, or the end of the piece. */
-  async play(music, from, silent = new Set(), until = Infinity) {
-    this.stop(true);
-    this.context ??= this.#context();
-    const mine = (this.playing = { music, silent });
-    await this.context.resume();
-    if (this.playing !== mine) return;
-    music.queue ??= queueOf(music);
-    const bus = this.context.createGain();
-    bus.connect(this.master);
-    const last = music.queue.length ? music.queue[music.queue.length - 1][0] : 0;
-    Object.assign(mine, {
-      bus,
-      at: this.context.currentTime + 0.08,
-      began: music.seconds(from),
-      next: firstFrom(music.queue, from),
-      end: Math.min(music.seconds(until === Infinity ? Math.max(music.end, last) : until), 1e9),
-      voices: [],
-    });
-    const feed = () => {
-      if (this.playing !== mine) return;
-      this.#feed(mine);
-      mine.timer = setTimeout(feed, EVERY);
-    };
-    feed();
-    const tell = () => {
-      if (this.playing !== mine) return;
-      const now = this.seconds();
-      if (now >= mine.end + 0.4) return this.stop();
-      this.on.place(music.tick(Math.max(mine.began, now)));
-      requestAnimationFrame(tell);
-    };
-    tell();
-  }
-
-  /** Where the music is, in seconds from the piece's beginning. */
-  seconds() {
-    const delay = this.context.outputLatency || 0;
-    return this.playing.began + this.context.currentTime - this.playing.at - delay;
-  }
-
-  stop(quietly = false) {
-    const was = this.playing;
-    if (!was) return;
-    this.playing = null;
-    clearTimeout(was.timer);
-    if (was.bus) {
-      const now = this.context.currentTime;
-      was.bus.gain.setValueAtTime(1, now);
-      was.bus.gain.linearRampToValueAtTime(0, now + FADE);
-      for (const voice of was.voices) voice.stop(now + FADE * 1.5);
-      setTimeout(() => was.bus.disconnect(), 200);
-    }
-    if (!quietly) this.on.end();
-  }
-
-  #context() {
-    const context = new AudioContext({ latencyHint: "interactive" });
-    const limiter = context.createDynamicsCompressor();
-    limiter.threshold.value = -14;
-    limiter.ratio.value = 8;
-    limiter.connect(context.destination);
-    this.master = context.createGain();
-    this.master.gain.value = LOUDNESS;
-    this.master.connect(limiter);
+export class QuickSynth {
+  constructor(context) {
+    this.context = context;
     this.waves = new Map();
     this.noise = context.createBuffer(1, context.sampleRate, context.sampleRate);
     const samples = this.noise.getChannelData(0);
     for (let i = 0; i < samples.length; i++) samples[i] = Math.random() * 2 - 1;
-    return context;
   }
 
-  #feed(playing) {
+  /** What plays a piece from a tick. playing: {music, bus, at, began, end}. */
+  source(playing, from, silent) {
+    const { music } = playing;
+    music.queue ??= queueOf(music);
+    const level = this.context.createGain();
+    level.gain.value = LOUDNESS;
+    const limiter = this.context.createDynamicsCompressor();
+    limiter.threshold.value = -14;
+    limiter.ratio.value = 8;
+    level.connect(limiter).connect(playing.bus);
+    const own = { ...playing, bus: level, silent, next: firstFrom(music.queue, from), voices: [] };
+    return {
+      feed: (now) => this.#feed(own, now),
+      stop: (when) => own.voices.forEach((voice) => voice.stop(when)),
+    };
+  }
+
+  #feed(playing, now) {
     const { music, at, began, silent } = playing;
-    const horizon = this.seconds() + AHEAD;
-    const now = this.context.currentTime;
+    const horizon = began + now - at + AHEAD;
     playing.voices = playing.voices.filter((voice) => voice.until > now);
     for (; playing.next < music.queue.length; playing.next++) {
       const [start, track, index] = music.queue[playing.next];
