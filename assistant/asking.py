@@ -75,11 +75,12 @@ def _continue(arguments: Namespace, score: Score, options: Options) -> Request:
 
 
 def _fill(arguments: Namespace, score: Score, options: Options) -> Request:
+    from assistant.operations import fill_around
     from assistant.pipeline import fill_request
 
     tracks = find_tracks(score, arguments.tracks) if arguments.tracks else range(len(score.tracks))
     first, last = arguments.bars
-    return fill_request(score, tracks, first - 1, last - 1, options)
+    return fill_around(fill_request(score, tracks, first - 1, last - 1, options), arguments.lock)
 
 
 def _accompany(arguments: Namespace, score: Score, options: Options) -> Request:
@@ -95,7 +96,9 @@ def _vary(arguments: Namespace, score: Score, options: Options) -> Request:
     from assistant.operations import vary_request
 
     bars = (arguments.bars[0] - 1, arguments.bars[1] - 1) if arguments.bars else None
-    return vary_request(score, _tracks(arguments, score), bars, arguments.strength, arguments.keep, options)
+    return vary_request(
+        score, _tracks(arguments, score), bars, arguments.strength, arguments.keep, options, arguments.lock
+    )
 
 
 def _humanise(arguments: Namespace, score: Score, options: Options) -> Request:
@@ -122,10 +125,10 @@ def _tracks(arguments: Namespace, score: Score) -> Sequence[int]:
 
 
 OPERATIONS = {
-    "continue": Operation(("bars", "loop", "ending"), _continue),
-    "fill": Operation(("tracks", "bars"), _fill),
-    "accompany": Operation(("add", "follow_chords"), _accompany),
-    "vary": Operation(("tracks", "bars", "strength", "keep"), _vary),
+    "continue": Operation(("bars", "loop", "ending", "like"), _continue),
+    "fill": Operation(("tracks", "bars", "lock", "like"), _fill),
+    "accompany": Operation(("add", "follow_chords", "like"), _accompany),
+    "vary": Operation(("tracks", "bars", "strength", "keep", "lock"), _vary),
     "humanise": Operation(("tracks", "strength"), _humanise),
     "drumify": Operation(("tracks",), _drumify),
     "harmonise": Operation(("with",), _harmonise),
@@ -139,7 +142,18 @@ def build_request(arguments: Namespace, score: Score) -> Request:
     make = OPERATIONS[arguments.command].request
     assert make is not None  # the other operations have commands of their own
     request = make(arguments, score, options_of(arguments))
-    return _with_spots(arguments, request)
+    return _with_spots(arguments, _with_words(arguments, request))
+
+
+def _with_words(arguments: Namespace, request: Request) -> Request:
+    """The request with what it is to sound like, where that was said."""
+    from models.text.sentences import encoder_folder
+
+    if not (said := getattr(arguments, "like", None)):
+        return request
+    if encoder_folder() is None:
+        raise UserError("The sentence encoder is not installed, and --like needs it", "docs/text.md tells how.")
+    return replace(request, words=said)
 
 
 def _with_spots(arguments: Namespace, request: Request) -> Request:
@@ -232,6 +246,7 @@ def describe_request(command: str, request: Request) -> dict[str, Any]:
         "syncopation": LEVELS[controls.syncopation - 1] if controls.syncopation else None,
         "at": [_describe_spot(spot) for spot in controls.spots] or None,
         "max_copy": options.max_copy,
+        "like": request.words or None,
         **_describe_locks(request),
     }
 
@@ -256,7 +271,9 @@ def _describe_spot(spot: Spot) -> str:
 def _describe_locks(request: Request) -> dict[str, Any]:
     """What an operation keeps of the notes that are there, where it keeps any."""
     found: dict[str, Any] = {name: True for name in ("loop", "ending") if getattr(request, name)}
-    if request.keep and not request.keep.accents:
+    if request.keep and request.keep.locked:
+        found["lock"] = [f"{track + 1}:{start}:{pitch}" for track, start, pitch in sorted(request.keep.locked)]
+    if request.keep and not request.keep.accents and request.keep.kind != "locked":
         found["strength"] = request.keep.amount if request.keep.kind == "place" else request.keep.strength
         found["keep"] = request.keep.kind
     return found

@@ -91,6 +91,9 @@ def _run(arguments: Namespace) -> None:
         "sketch": _sketch,
         "edit": _edit,
         "style": _style,
+        "hum": _hum,
+        "timbre": _timbre,
+        "instrument": _instrument,
         "demo": _demo,
         "play": _play,
         "render": _render,
@@ -99,6 +102,7 @@ def _run(arguments: Namespace) -> None:
         "serve": _serve,
         "daw": _daw,
         "doctor": _doctor,
+        "bench": _bench,
         "history": _history,
         "token": _token,
     }
@@ -232,6 +236,24 @@ def _style(arguments: Namespace) -> None:
     run(arguments)
 
 
+def _hum(arguments: Namespace) -> None:
+    from assistant.audio_commands import run_hum
+
+    run_hum(arguments)
+
+
+def _timbre(arguments: Namespace) -> None:
+    from assistant.audio_commands import run_timbre
+
+    run_timbre(arguments)
+
+
+def _instrument(arguments: Namespace) -> None:
+    from assistant.instrument_commands import run
+
+    run(arguments)
+
+
 def _info(arguments: Namespace) -> None:
     source = read_midi(arguments.input)
     _warn(source.warnings)
@@ -273,6 +295,12 @@ def _daw(arguments: Namespace) -> None:
     from assistant.daws import run
 
     run(arguments)
+
+
+def _bench(arguments: Namespace) -> None:
+    from assistant.bench import SIZES, run
+
+    run(arguments.size or SIZES, max(1, arguments.rounds), arguments.json)
 
 
 def _doctor(arguments: Namespace) -> None:

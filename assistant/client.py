@@ -17,7 +17,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from assistant.session import CandidateInfo, DecisionInfo, ProposalInfo, ScoreInfo, SessionInfo
 from assistant.settings import Running, home, read_running, token
@@ -181,6 +181,54 @@ class Client:
     def test_daw(self, name: str) -> dict[str, Any]:
         """Read, write and take back in a DAW with a clip selected; what was tried, step by step."""
         return self._object("POST", f"/daws/{name}/test")
+
+    # --- Styles -------------------------------------------------------------------------------------------
+
+    def styles(self, *names: str) -> list[dict[str, Any]]:
+        """The cards of all styles, or of those named, side by side."""
+        query = urlencode([("name", name) for name in names])
+        found: list[dict[str, Any]] = self._object("GET", f"/styles?{query}")["styles"]
+        return found
+
+    def style(self, name: str) -> dict[str, Any]:
+        return self._object("GET", f"/styles/{quote(name)}")
+
+    def export_style(self, name: str) -> bytes:
+        """A style as a zip file."""
+        return self._bytes("GET", f"/styles/{quote(name)}/file")
+
+    def import_style(self, parcel: bytes, name: str | None = None, force: bool = False) -> dict[str, Any]:
+        """Take in what `export_style` gave; its card. name: what to call it here."""
+        query = urlencode({"force": force} | ({} if name is None else {"name": name}))
+        card: dict[str, Any] = json.loads(self._bytes("POST", f"/styles?{query}", parcel, "application/zip"))
+        return card
+
+    def remove_style(self, name: str) -> None:
+        self._object("DELETE", f"/styles/{quote(name)}")
+
+    def trainings(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._object("GET", "/trainings")["trainings"]
+        return found
+
+    def training(self, name: str) -> dict[str, Any]:
+        return self._object("GET", f"/trainings/{quote(name)}")
+
+    def send_for_training(self, name: str, file: str, midi: bytes) -> dict[str, Any]:
+        """Send a MIDI file that the style is to learn from."""
+        path = f"/trainings/{quote(name)}/files?{urlencode({'file': file})}"
+        sent: dict[str, Any] = json.loads(self._bytes("POST", path, midi, "audio/midi"))
+        return sent
+
+    def train(self, name: str, **words: Any) -> dict[str, Any]:
+        """Start a training, or go on with one that was stopped, and do not wait for it.
+
+        words: folder (without it, what was sent), minutes, from, threads, force.
+        """
+        return self._object("POST", f"/trainings/{quote(name)}", words)
+
+    def stop_training(self, name: str, forget: bool = False) -> dict[str, Any]:
+        query = "?forget=true" if forget else ""
+        return self._object("DELETE", f"/trainings/{quote(name)}{query}")
 
     # --- Everything as it happens -------------------------------------------------------------------------
 

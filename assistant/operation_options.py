@@ -13,6 +13,7 @@ from assistant.options import (
     CommandParser,
     add_common,
     add_input,
+    add_lock,
     bar_span,
     decimal,
     density,
@@ -135,6 +136,7 @@ example:
         help="what notes that change keep: rhythm (places, lengths, loudness), contour (the same, and where the "
         "line rises and falls), or pitch (in its order)",
     )
+    add_lock(work)
     add_common(parser)
 
 

@@ -11,7 +11,7 @@ Transforms that need no network are in models/transforms.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from assistant.pipeline import (
@@ -28,9 +28,10 @@ from models.instruments import DRUMS, Instrument, parse_instrument
 from models.locks import Keep, Strike
 from models.piece import to_piece
 from models.score import Score
-from models.theory import Chord, chord_track, with_chord_track
+from models.theory import Chord, chord_track, pitch_name, with_chord_track
 
 KEEPS = ("rhythm", "pitch", "contour")
+LockedNote = tuple[int, int, int]  # track, start, pitch
 BASSES = range(32, 40)  # General MIDI programs
 CHORDAL = (*range(0, 8), *range(16, 24), *range(24, 32), *range(46, 47), *range(48, 56), *range(88, 96))
 CHORD_VOICES = 3  # that a chordal instrument strikes where the chord changes
@@ -43,12 +44,14 @@ def vary_request(
     strength: float = 0.5,
     keep: str | None = None,
     options: Options = Options(),
+    locked: Iterable[LockedNote] = (),
 ) -> Request:
     """Some tracks in bars first..last (from 0, both included; None: all of them), written anew in part.
 
     strength: the share of the onsets that change, 0..1; weak places change first, and notes that do not change stay
         to the tick. keep: what the notes that change keep: their "rhythm" (places, lengths and loudness), their
-        "contour" (the same, and whether the line rises or falls), or their "pitch" in its order.
+        "contour" (the same, and whether the line rises or falls), or their "pitch" in its order. locked: notes that
+        stay whatever else changes.
     """
     if not 0 <= strength <= 1:
         raise ControlError(f"The strength cannot be {strength:g}", "It goes from 0 to 1.")
@@ -59,7 +62,33 @@ def vary_request(
     begin, end = score.bar(first).start, score.bar(last).end
     if not any(begin <= note.start < end for track in tracks for note in score.tracks[track].notes):
         raise ControlError("There are no notes to vary there", "Choose other bars or tracks.")
-    return replace(request, keep=Keep(keep or "notes", strength))
+    return replace(request, keep=Keep(keep or "notes", strength, locked=_found(request, locked)))
+
+
+def fill_around(request: Request, locked: Iterable[LockedNote]) -> Request:
+    """A request to fill that leaves single notes as they are. ControlError for a note that is not in its cells."""
+    found = _found(request, locked)
+    return replace(request, keep=Keep("locked", locked=found)) if found else request
+
+
+def _found(request: Request, locked: Iterable[LockedNote]) -> frozenset[LockedNote]:
+    """The notes that are to be locked, once each of them is known to be there."""
+    wanted, tracks = frozenset(locked), {track for _, track in request.region}
+    score, (first, last) = request.score, request.bars
+    begin, end = score.bar(first).start, score.bar(last).end
+    there = {
+        (track, note.start, note.pitch)
+        for track in tracks
+        for note in score.tracks[track].notes
+        if begin <= note.start < end
+    }
+    if missing := sorted(wanted - there):
+        track, start, pitch = missing[0]
+        raise ControlError(
+            f"There is no note {pitch_name(pitch)} at tick {start} of track {track + 1} in what is to be written",
+            "Lock notes of the bars and tracks that are written anew, as track:tick:pitch.",
+        )
+    return wanted
 
 
 def humanise_request(

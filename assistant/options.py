@@ -38,6 +38,9 @@ COMMANDS = {
     "sketch": "write a new piece from words",
     "edit": "change a piece by saying how",
     "style": "learn from your own MIDI files",
+    "hum": "write down what you hum, sing or whistle",
+    "timbre": "play a recorded line with another instrument",
+    "instrument": "teach the synth the sound of your instrument",
     "play": "hear a MIDI file",
     "render": "write a MIDI file as a sound file",
     "info": "list a file's tracks, bars, key and chords",
@@ -45,6 +48,7 @@ COMMANDS = {
     "serve": "open the page, and let other programs ask for notes",
     "daw": "connect Descant with a DAW",
     "doctor": "see whether everything works, and what to mend",
+    "bench": "measure how fast this computer answers",
     "history": "look back at what was asked and answered",
     "token": "say where the server's secret is kept",
     "demo": "continue a piece that comes with Descant",
@@ -123,6 +127,7 @@ class CommandParser(argparse.ArgumentParser):
 
 def _build_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
     """The parser, and those of the commands by name."""
+    from assistant.audio_options import add_hum, add_instrument, add_timbre
     from assistant.daw_options import add_daw, add_doctor
     from assistant.live.live_options import add_live
     from assistant.operation_options import BUILDERS  # which is built from what stands below
@@ -151,9 +156,13 @@ def _build_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
         "serve": _add_serve,
         "daw": add_daw,
         "doctor": add_doctor,
+        "bench": _add_bench,
         "history": _add_history,
         "token": _add_token,
         "style": add_style,
+        "hum": add_hum,
+        "timbre": add_timbre,
+        "instrument": add_instrument,
         "demo": _add_demo,
     }
     parsers: dict[str, CommandParser] = {}
@@ -192,7 +201,15 @@ example:
         "--loop", action="store_true", help="lead back to the first bar, so that the whole can repeat"
     )
     work.add_argument("--ending", action="store_true", help="end the piece there, on the tonic")
+    add_like(work)
     add_common(parser)
+
+
+def add_like(work: argparse._ArgumentGroup) -> None:
+    """The flag of operations that hear words beside the music."""
+    work.add_argument(
+        "--like", metavar="TEXT", help='what it is to sound like, in your words: "late-night bossa with brushes"'
+    )
 
 
 def _add_fill(parser: CommandParser) -> None:
@@ -218,6 +235,8 @@ example:
         metavar="BARS",
         help='counted from 1: "5", or "5-8" with both ends',
     )
+    add_lock(work)
+    add_like(work)
     add_common(parser)
 
 
@@ -242,6 +261,7 @@ example:
         action="store_true",
         help="keep to the chords of the file's markers, or to ones found in its notes; a bass plays their roots",
     )
+    add_like(work)
     add_common(parser)
 
 
@@ -265,6 +285,7 @@ example:
         "--bars", type=whole("--bars", 1, MOST_BARS), metavar="N", help="how many bars, whatever the words say"
     )
     work.add_argument("--render", type=Path, metavar="OUT.wav", help="write the sound too, by the neural synth")
+    _add_instrument_flag(work)
     add_common(parser)
 
 
@@ -321,6 +342,7 @@ example:
         metavar="DIR",
         help="write every track by itself too, and the reverberation, into this folder",
     )
+    _add_instrument_flag(parser)
     _add_synth(parser)
     parser.add_argument(
         "--loudness",
@@ -337,6 +359,12 @@ example:
         help="samples a second, 8000 to 96000 (default: 48000)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite sound files that exist")
+
+
+def _add_instrument_flag(parser: argparse._ActionsContainer) -> None:
+    from assistant.audio_options import add_instrument_flag  # which is built from what stands here
+
+    add_instrument_flag(parser)
 
 
 def _add_synth(parser: CommandParser) -> None:
@@ -421,6 +449,22 @@ the secret, delete the file and start the server again."""
     parser.epilog = """\
 example:
   descant token                              a script reads the file it names"""
+
+
+def _add_bench(parser: CommandParser) -> None:
+    parser.usage = "descant bench [options]"
+    parser.description = """\
+Measures how fast this computer writes notes, how soon the first bar is there
+and what it takes, on one core, idle and with every core busy. Takes some
+minutes. With the extra `train` installed it also measures what a network of
+the same size does through the usual library, and a larger network of ours."""
+    sizes = ("small", "base")
+    parser.add_argument("--size", choices=sizes, action="append", help="one of the sizes (default: both)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to a file")
+    parser.epilog = """\
+example:
+  descant bench --size small                 what ships, without the larger one"""
 
 
 def _add_demo(parser: CommandParser) -> None:
@@ -583,6 +627,28 @@ def density(text: str) -> tuple[int, int]:
         hint = f"The most is 1 to {MOST_DENSITY} notes a bar, and not below the least."
         raise ControlError(f'--density cannot be "{text}"', hint)
     return least, most
+
+
+def locked_notes(text: str) -> tuple[tuple[int, int, int], ...]:
+    """ "1:0:60,2:480:64": notes as track, tick and pitch; tracks from 1, and from 0 in what is returned."""
+    found = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,3}):(\d{1,12}):(\d{1,3})\s*", part)
+        if match is None or int(match[1]) < 1 or int(match[3]) > 127:
+            hint = 'Write notes as track:tick:pitch, with commas between them: "1:0:60,1:480:64".'
+            raise ControlError(f'--lock cannot be "{text[:60]}"', hint)
+        found.append((int(match[1]) - 1, int(match[2]), int(match[3])))
+    return tuple(found)
+
+
+def add_lock(work: argparse._ArgumentGroup) -> None:
+    work.add_argument(
+        "--lock",
+        type=locked_notes,
+        default=(),
+        metavar="NOTES",
+        help="notes that stay as they are, as track:tick:pitch with commas between them",
+    )
 
 
 def words(text: str) -> list[str]:

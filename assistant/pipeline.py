@@ -22,6 +22,7 @@ from assistant.styles import load_styles
 from models.constraints import Controls, Rules, Spot, Written, asked_attributes, settle, violations, voices_at
 from models.engine import Engine, Sampling
 from models.errors import Cancelled, ControlError, UserError
+from models.form import Form, FormRules
 from models.generators import Generator, Progress, Rows, Task, TransformerGenerator
 from models.instruments import Instrument
 from models.locks import Anchor, Keep, Kept, LockedRules, Locks, make_locks
@@ -41,6 +42,7 @@ from models.piece import (
     to_piece,
 )
 from models.score import Event, KeySignature, Marker, Meter, Note, Score, Tempo, Track
+from models.text.sentences import sentence_vector
 from models.theory import (
     Chord,
     ChordChange,
@@ -95,7 +97,8 @@ class Request:
 
     new_tracks: tracks that were added for this request and hold nothing yet. keep: what of the region's own notes
     stays. loop: what is written leads back to the first bar. ending: its last bar is the piece's last, and closes
-    on the tonic. played: it is performed, whatever the rest of the score is.
+    on the tonic. played: it is performed, whatever the rest of the score is. words: what is said of the music, for
+    the network's own reading of it. form: which cells take up earlier ones; not beside `keep`.
     """
 
     score: Score
@@ -106,6 +109,8 @@ class Request:
     loop: bool = False
     ending: bool = False
     played: bool = False
+    words: str = ""
+    form: Form | None = None
 
     @property
     def variety(self) -> float:
@@ -400,6 +405,14 @@ def _prepare(request: Request) -> _Prepared:
         rules: Rules = LockedRules(
             piece, grid, region, controls, tables, base.ticks_per_quarter, request.new_tracks, kept.locks, final
         )
+    elif request.form:
+        again = {
+            (bar, cell.track): (source, cell.kind)
+            for cell in request.form.again
+            for bar, source in zip(by_score_bar[cell.bar], by_score_bar[cell.source], strict=False)
+        }
+        resolution, singing = base.ticks_per_quarter, request.form.singing
+        rules = FormRules(piece, grid, region, controls, tables, resolution, request.new_tracks, again, singing)
     else:
         rules = Rules(piece, grid, region, controls, tables, base.ticks_per_quarter, request.new_tracks)
     if request.loop:
@@ -411,6 +424,7 @@ def _prepare(request: Request) -> _Prepared:
         header=Header(2, 2) if request.played else describe(piece),
         attributes=attributes,
         ends_known=request.ending,
+        text=sentence_vector(request.words),
     )
     return _Prepared(task, base, grid, kept.locks, kept.doubles)
 
@@ -487,6 +501,19 @@ def difference(rows: Rows, others: Sequence[Rows]) -> float:
     return min((1 - len(notes & other) / max(len(notes), len(other), 1) for other in rest), default=1.0)
 
 
+def task_of(request: Request) -> Task:
+    """What a generator is given for a request."""
+    return _prepare(request).task
+
+
+def warm(request: Request, generator: Generator) -> None:
+    """Let the network read what a request builds on before it is asked, so that its first bar comes sooner."""
+    if request.options.styles:
+        generator = in_style(generator, request.options.styles)
+    if isinstance(generator, TransformerGenerator):
+        generator.warm(task_of(request))
+
+
 def propose(
     request: Request,
     generator: Generator,
@@ -535,7 +562,8 @@ def propose(
         for attempt, warmth in enumerate(WARMER, start=1):
             if difference(rows[number], rows[:number]) >= LEAST_DIFFERENCE * request.variety:
                 break
-            daring = Sampling(sampling.temperature * warmth, max(sampling.top_p, DARING_TOP_P))
+            temperature, top_p = sampling.temperature * warmth, max(sampling.top_p, DARING_TOP_P)
+            daring = sampling._replace(temperature=temperature, top_p=top_p)
             write([number], [(request.options.seed, number, attempt)], daring)
     for number in range(count if request.options.max_copy is not None else 0):
         for attempt in range(FRESH_TRIES):

@@ -24,7 +24,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from assistant import asking, live_routes
+from assistant import asking, live_routes, page_routes, style_routes
 from assistant.daw_routes import router as daw_router
 from assistant.facts import notes_of, score_facts
 from assistant.jobs import ENDS, Busy, Event
@@ -41,6 +41,7 @@ from assistant.session import (
     SessionInfo,
 )
 from assistant.settings import program_version, read_settings, save_settings
+from assistant.styles import NoStyle
 from models.errors import UserError
 from models.midi_file import read_midi, save_midi
 
@@ -80,7 +81,8 @@ def create_app(service: Service) -> Guard:
         },
     )
     app.state.service = service
-    for router in (_open, _sessions, _scores, _proposals, _events, live_routes.router, daw_router):
+    others = (live_routes.router, daw_router, style_routes.router, page_routes.router)
+    for router in (_open, _sessions, _scores, _proposals, _events, *others):
         app.include_router(router)
     return Guard(app, service.running.port, service.token, _is_open, _is_upload)
 
@@ -93,7 +95,7 @@ def _is_open(method: str, path: str) -> bool:
 
 
 def _is_upload(path: str) -> bool:
-    return path == "/scores"
+    return path == "/scores" or style_routes.is_upload(path)
 
 
 def _service(request: Request | WebSocket) -> Service:
@@ -112,7 +114,7 @@ async def _user_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, UserError)  # what it is registered for
     if isinstance(error, Busy):
         return _error(429, error.message, error.hint, **{"Retry-After": str(error.retry_after)})
-    status = 404 if isinstance(error, Missing) else 507 if isinstance(error, DiskFull) else 422
+    status = 404 if isinstance(error, Missing | NoStyle) else 507 if isinstance(error, DiskFull) else 422
     return _error(status, error.message, error.hint)
 
 
@@ -462,6 +464,8 @@ async def replay(request: Request, number: Number, follow: Annotated[bool, Query
         made_by = {candidate.model_hash for candidate in old.candidates}
         if not made_by:
             raise UserError(f"Proposal {number} has no candidates to make again", "Ask anew.")
+        while not service.engine.model_hash and service.engine.state == "starting":
+            await asyncio.sleep(0.02)  # which weights are in use is not known before
         if service.engine.model_hash and made_by != {service.engine.model_hash}:
             hint = "Its candidates are kept as MIDI all the same."
             raise UserError(f"Proposal {number} was made by other weights than those in use", hint)

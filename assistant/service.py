@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from assistant import asking
-from assistant.bridges import Bridges, ask_server
+from assistant.bridges import Bridges
+from assistant.daw_asking import ask_server
 from assistant.engine_process import EngineProcess
 from assistant.jobs import Events, Jobs, Keeper
 from assistant.security import OneTimeLinks
 from assistant.session import History, ProposalInfo
 from assistant.settings import Running, read_settings, token
+from assistant.trainings import Trainings
 from assistant.worker import Message
 from models.errors import Cancelled, UserError
 
@@ -45,6 +47,7 @@ class Service:
         self.events = Events()
         self.keep = Keeper(History(folder))
         self.history = self.keep.history
+        self.trainings = Trainings(self.events.publish)
         self.files: dict[str, Path] = {}  # by the code of their link
         self.live_problem: dict[str, str] | None = None
         self._with_midi = midi
@@ -60,6 +63,7 @@ class Service:
         self.jobs = Jobs(self.engine, self.keep, self.events)
         self.engine.start()
         self.jobs.start()
+        self.trainings.start()
         # Live playing has an engine of its own: its next bar cannot wait for what the page has asked.
         self._live_engine: EngineProcess | None = None
         self._live_turn = asyncio.Lock()
@@ -74,6 +78,7 @@ class Service:
 
     async def close(self) -> None:
         self._beginning.cancel()
+        await self.trainings.close()
         await asyncio.to_thread(self.bridges.close)
         if self._live:
             await asyncio.to_thread(self._live.close)

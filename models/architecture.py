@@ -14,6 +14,7 @@ SHORTEST_TIME_PERIOD = 3.0  # grid ticks: a 32nd note
 INDEX_BASE = 10_000.0
 NORM_EPSILON = 1e-5
 MODEL_FILE = "model.safetensors"
+MODEL_TYPE = "descant"  # by which transformers knows it (models.hub)
 MEMORY_FILES = tuple(f"memory-{field}.safetensors" for field in FIELDS)  # one a field, so that none is large
 MEMORY_TABLE = "fields.memory.table"
 RECENT = 3  # steps before a step that its embedding takes in

@@ -4,7 +4,7 @@ A cell's anchors are its locked notes in order, each with some of its fields kno
 them as it writes: what is known of an anchor is the only value its masks leave, so a lock holds by
 construction. Where `free` allows it, notes of the generator's own stand between the anchors.
 
-    everything known            the user's note stays                          vary, accents
+    everything known            the user's note stays                          vary, accents, notes that are locked
     place, length, loudness     its rhythm stays, the pitch is drawn           keep rhythm
     the same, and a direction   its rhythm and the rise and fall of the line   keep contour
     pitch                       its pitches stay, in their order               keep pitch
@@ -115,6 +115,8 @@ class Keep:
     kind: of the notes that change, what is locked all the same: nothing ("notes"), or one of the rows above
         ("rhythm", "contour", "pitch", "place"). strength: the share of the onsets that change, 0..1; the rest
         stay as they are. amount: for "place", how far loudness and micro-timing may move, 0..1.
+    locked: single notes that stay as they are, as (track, start, pitch); with kind "locked" nothing else does, and
+        as much is written around them as where nothing stays.
     accents: by track, ticks of the score at which it must strike, each as often as notes are wanted there, with the
         pitch class that these must have or None.
     """
@@ -123,6 +125,7 @@ class Keep:
     strength: float = 1.0
     amount: float = 1.0
     accents: tuple[tuple[int, tuple[Strike, ...]], ...] = ()
+    locked: frozenset[tuple[int, int, int]] = frozenset()
 
 
 class Kept(NamedTuple):
@@ -158,7 +161,7 @@ def make_locks(
                         tuple(Anchor(position=at, pitch_class=tone) for at, tone in struck)
                     )
         return kept
-    if keep.strength >= 1 and keep.kind == "notes":
+    if keep.strength >= 1 and keep.kind == "notes" and not keep.locked:
         return kept
     velocities = VelocityTable(score)
     for track in np.flatnonzero(region.any(axis=0)).tolist():
@@ -175,15 +178,16 @@ def make_locks(
             of_row = _shared_out(notes, meant)
             for index, (row, changes) in enumerate(zip(rows, changing, strict=True)):
                 note, *doubles = of_row[index]
-                if not changes:
+                if not changes or any((track, other.start, other.pitch) in keep.locked for other in of_row[index]):
                     anchors.append(_anchor("all", row, note))
                     kept.stay[track] += [note, *doubles]
-                elif keep.kind != "notes":
+                elif keep.kind not in ("notes", "locked"):
                     anchors.append(_anchor(keep.kind, row, note))
                     kept.doubles[track] += doubles if keep.kind == "place" else []
             if keep.kind == "contour":
                 anchors, top = _with_directions(anchors, rows, top)
             free = -(-3 * int(changing.sum()) // 2) if keep.kind == "notes" else 0
+            free = NO_LIMIT if keep.kind == "locked" else free
             locks[bar, track] = CellLock(tuple(anchors), free)
     return kept
 

@@ -6,7 +6,10 @@ heldout: nats per note on the pieces of a split that was not trained on, by data
 baseline is trained on the train split of the same shards, which takes a few minutes; `--markov-cache` keeps it.
 tasks, statistics, copying: what the network writes on held-out pieces, beside what their composers wrote.
 memory: what earlier passages in the window are worth in long pieces, and how soon a first bar comes.
+jsb: the public benchmark of Bach's chorales; ablations: the network trained again without each of its parts.
 synth: the neural synth beside the sound font it learned from and another one.
+hum: how well notes are heard out of singing, whistling and instruments.
+instrument: how near the synth comes to instruments learned from a minute of sound.
 constraints: how often random requests are answered with a note that breaks what was asked.
 "one chain" is an order-five interpolated backoff model with transposition, for each field the best of ours;
 "Markov" combines several of them, and is what the network is held against.
@@ -29,7 +32,8 @@ from models.engine import Engine
 from models.errors import UserError
 from models.generators import TransformerGenerator
 from models.synth import evaluation as synth_evaluation
-from models.training import evaluation_style, jsb
+from models.synth import hum_evaluation, instrument_evaluation
+from models.training import evaluation_ablations, evaluation_style, jsb
 from models.training.checkpoint import load_weights
 from models.training.evaluation import (
     CHAIN,
@@ -175,7 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_commands(commands, WEIGHTS)
     evaluation_style.add_command(commands, WEIGHTS)
     jsb.add_command(commands)
+    evaluation_ablations.add_command(commands)
     synth_evaluation.add_command(commands, say)
+    hum_evaluation.add_command(commands, say)
+    instrument_evaluation.add_command(commands, say)
     command = commands.add_parser("constraints", help="violations over random requests")
     command.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the network's weights")
     command.add_argument("--requests", type=int, default=300, metavar="N", help="fewer are quicker")
@@ -189,6 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--kept", type=Path, metavar="FILE", help="keep every sketch's checks, and go on from them"
     )
     command.add_argument("--data", type=Path, metavar="DIR", help="unpacked data sets, for keys and genres")
+    command.add_argument("--only", nargs="+", metavar="TABLE", help="these tables alone")
+    command.add_argument("--only-kept", action="store_true", help="print from what is kept, and sketch nothing")
     command.add_argument("--write-vectors", action="store_true", help="only embed genres.toml anew, after a change")
     command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
     command.set_defaults(run=text, threads=1)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from environment import ROOT, SECONDS_TO_TEST, Environment, SetupError
 
-EXTRAS = frozenset({"dev", "text", "train"})
+EXTRAS = frozenset({"dev", "link", "text", "train"})
 
 # What the tests need beyond Python: Debian's package, and the file or command that shows it is there.
 SYSTEM_PACKAGES = {

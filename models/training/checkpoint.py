@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.architecture import MEMORY_FILES, MEMORY_TABLE, MODEL_FILE, ModelConfig
+from models.architecture import MEMORY_FILES, MEMORY_TABLE, MODEL_FILE, MODEL_TYPE, ModelConfig
 from models.figures import OF_FIELD
 from models.transformer import MusicTransformer
 
@@ -120,7 +120,7 @@ def export_weights(
             rows = slice(kinds.start * model.config.memory_rows, kinds.stop * model.config.memory_rows)
             save_file({"values": values[rows].clone(), "scale": scale[rows].clone()}, folder / name)
     digest = weights_digest(folder)
-    config = {"architecture": asdict(model.config), "sha256": digest, **info}
+    config = {"model_type": MODEL_TYPE, "architecture": asdict(model.config), "sha256": digest, **info}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     return digest
 

@@ -10,26 +10,42 @@ import numpy as np
 import pytest
 import torch
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.architecture import ModelConfig
 from models.errors import UserError
 from models.training.jsb import (
-    CLASSES,
-    LOWEST,
-    REST,
-    VOICES,
-    Chorale,
     ChoraleTransformer,
     JsbConfig,
     batch_of,
-    held,
+    cell_nats,
     nats_per_cell,
     random_windows,
     read_chorales,
-    room,
     train_chorales,
+)
+from models.training.jsb_facts import (
+    BEGIN,
+    CELL_VOCABULARY,
+    CLASSES,
+    LEVELS,
+    LOWEST,
+    MARGIN,
+    PITCHES,
+    RECENT,
+    REST,
+    SHARES,
+    STEP_VOCABULARY,
+    VOICES,
+    Chorale,
+    chorale_facts,
+    heard,
+    held,
+    repeats,
     transposed,
 )
+from scripts.evaluate import main
 
 SHAPE = ModelConfig(width=32, layers=1, heads=2, head_size=16, hidden=32, field_width=24, field_hidden=24)
 CONFIG = JsbConfig(shape=SHAPE, dropout=0.1, total=60, rows=2, length=16, warmup=5)
@@ -37,22 +53,28 @@ torch.set_num_threads(1)
 
 
 def chorale(seed: int, steps: int = 24) -> Chorale:
-    """Four voices that move every other step."""
+    """Four voices that move every other step, among the pitches of the benchmark."""
     rng = np.random.default_rng(seed)
-    lines = 20 + np.cumsum(rng.integers(-2, 3, (steps // 2, VOICES)), axis=0)
-    table = np.repeat(np.clip(lines, 0, REST - 1), 2, axis=0)
+    lines = MARGIN + 20 + np.cumsum(rng.integers(-2, 3, (steps // 2, VOICES)), axis=0)
+    table = np.repeat(np.clip(lines, MARGIN, MARGIN + PITCHES - 1), 2, axis=0)
     table[-1, 0] = REST
     return table.astype(np.int64)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model() -> ChoraleTransformer:
     torch.manual_seed(0)
-    made = ChoraleTransformer(replace(CONFIG, dropout=0.0))
+    made = ChoraleTransformer(CONFIG)
     with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
+        for name, parameter in made.named_parameters():
+            if "norm" not in name:
+                parameter.add_(0.3 * torch.randn_like(parameter))
     return made.eval()
+
+
+def logits_of(model: ChoraleTransformer, music: Chorale) -> torch.Tensor:
+    with torch.no_grad():
+        return model(batch_of([(repeats(music), 0, 0, len(music))])[0])[0]
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -63,57 +85,124 @@ def test_the_file_is_read_as_published(tmp_path: Path, packed: bool) -> None:
     path.write_bytes(zstandard.ZstdCompressor().compress(raw) if packed else raw)
     read = read_chorales(path)
     assert [len(read[split]) for split in ("train", "valid", "test")] == [1, 2, 1]
-    assert read["train"][0].tolist() == [[74 - LOWEST, REST, 65 - LOWEST, 0], [REST - 1, 69 - LOWEST, 29, 0]]
+    first = np.array([[74 - LOWEST, REST - MARGIN, 65 - LOWEST, 0], [PITCHES - 1, 69 - LOWEST, 29, 0]]) + MARGIN
+    assert read["train"][0].tolist() == first.tolist()
 
 
-@pytest.mark.parametrize("raw", [b"", b"{}", b'{"train": [[[1]]], "valid": [], "test": []}', b'{"train": 3}'])
+TOO_LOW = b'{"train": [[[35, 60, 60, 60]]], "valid": [], "test": []}'
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{}", b'{"train": [[[1]]], "valid": [], "test": []}', b'{"train": 3}', TOO_LOW]
+)
 def test_another_file_is_refused(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "other.json").write_bytes(raw)
     with pytest.raises(UserError, match="chorale benchmark"):
         read_chorales(tmp_path / "other.json")
 
 
-def test_holds_are_counted_from_one() -> None:
+def test_holds_are_counted_from_one_and_the_pitch_before_is_known() -> None:
     line = np.array([[5, 1, 1, 1], [5, 2, 1, REST], [6, 2, 1, REST], [5, 2, 1, 3]])
-    assert held(line).tolist() == [[1, 1, 1, 1], [2, 1, 2, 1], [1, 2, 3, 2], [1, 3, 4, 1]]
+    holds, before = held(line)
+    assert holds.tolist() == [[1, 1, 1, 1], [2, 1, 2, 1], [1, 2, 3, 2], [1, 3, 4, 1]]
+    assert before.tolist() == [[BEGIN] * 4, [BEGIN, 1, BEGIN, 1], [5, 1, BEGIN, 1], [6, 1, BEGIN, REST]]
 
 
-def test_transposition_stays_among_the_pitches() -> None:
+@given(st.lists(st.tuples(*[st.integers(0, 2)] * VOICES), min_size=1, max_size=30))
+def test_a_repeat_is_the_longest_passage_heard_before(rows: list[tuple[int, ...]]) -> None:
+    music = np.array(rows, dtype=np.int64)
+    seen = repeats(music)
+    for number, line in enumerate([[tuple(row) for row in rows], *music.T.tolist()]):
+        for step in range(len(rows) + 1):
+            ends = [
+                (next(n for n in range(end + 1) if n == end or line[end - n - 1] != line[step - n - 1]), end)
+                for end in range(1, step)
+            ]
+            length, source = max(ends, default=(0, -1))
+            assert seen.length[number, step] == length
+            assert seen.source[number, step] == (source if length else -1)
+
+
+def test_training_windows_stay_inside_the_chorale_and_the_pitches() -> None:
     for seed in range(20):
-        music = chorale(seed)
-        low, high = room(music)
-        for semitones in (low, high):
-            moved = transposed(music, semitones)
-            assert (moved >= 0).all() and ((moved == REST) == (music == REST)).all()
+        music = repeats(chorale(seed))
+        for one, shift, first, stop in random_windows([music], CONFIG, seed):
+            moved = transposed(one.chorale, shift)
+            assert 0 <= first < stop <= len(moved) and abs(shift) <= MARGIN
+            assert (moved >= 0).all() and ((moved == REST) == (one.chorale == REST)).all()
             assert moved[moved != REST].max() < REST
-        for window, first, stop in random_windows([music], CONFIG, seed):
-            assert 0 <= first < stop <= len(window)
 
 
-@pytest.mark.parametrize("voice", range(VOICES))
-def test_the_chances_of_a_cell_add_up_to_one(model: ChoraleTransformer, voice: int) -> None:
-    music = chorale(3)
-    steps, hold, target = batch_of([(music, 0, len(music))])
-    total = torch.zeros(target.shape[1])
-    with torch.no_grad():
+def test_facts_are_within_their_tables() -> None:
+    for seed in range(6):
+        music = chorale(seed)
+        if seed % 2:
+            music[np.random.default_rng(seed).random(music.shape) < 0.3] = REST
+        facts = chorale_facts(repeats(transposed(music, seed)), 0, len(music))
+        for table, least, most in (
+            (facts.step, 0, STEP_VOCABULARY - 1),
+            (facts.cell, 0, CELL_VOCABULARY - 1),
+            (facts.near, 0, BEGIN),
+            (facts.echo, -1, CLASSES - 1),
+            (facts.heard, 0, LEVELS - 1),
+        ):
+            assert least <= table.min() <= table.max() <= most
+
+
+@given(st.lists(st.tuples(*[st.integers(0, REST)] * VOICES), min_size=1, max_size=50), st.integers(0, 50))
+def test_what_was_heard_is_counted(rows: list[tuple[int, ...]], step: int) -> None:
+    music = np.array(rows, dtype=np.int64)
+    step = min(step, len(rows))
+    found = heard(music)[step]
+
+    def level(count: int, of: int) -> int:
+        return sum(count >= share * max(of, 1) for share in SHARES) if count else 0
+
+    for voice in range(VOICES):
         for value in range(CLASSES):
-            asked = target.clone()
-            asked[..., voice] = value
-            total += torch.exp(-model(steps, hold, asked)[0, :, voice])
-    assert torch.allclose(total, torch.ones_like(total), atol=1e-4)
+            parts = []
+            for past in (music[max(0, step - RECENT) : step], music[:step]):
+                pitches = past[past != REST]
+                same = int((pitches % 12 == value % 12).sum()) if value != REST else 0
+                parts.append(level(same, len(pitches)))
+            own = level(int((music[:step, voice] == value).sum()), step)
+            base = len(SHARES) + 1
+            assert found[voice, value] == (parts[0] * base + parts[1]) * base + own
 
 
-def test_nothing_is_known_of_what_comes_later(model: ChoraleTransformer) -> None:
-    music, other = chorale(1), chorale(2)
-    other[:10] = music[:10]
-    with torch.no_grad():
-        first, second = (model(*batch_of([(table, 0, len(table))]))[0] for table in (music, other))
-        assert torch.allclose(first[:10], second[:10], atol=1e-5) and not torch.allclose(first[10:], second[10:])
-        for voice in range(VOICES):  # and of the voices of a step only those before
-            later = music.copy()
-            later[10, voice:] = other[11, voice:]
-            changed = model(*batch_of([(later, 0, len(later))]))[0]
-            assert torch.allclose(first[10, :voice], changed[10, :voice], atol=1e-5)
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 23), st.integers(0, VOICES - 1))
+def test_nothing_is_known_of_what_comes_later(model: ChoraleTransformer, seed: int, step: int, voice: int) -> None:
+    """The chances of a cell, and of all before it, are the same whatever it and those after it are."""
+    music, rng = chorale(1), np.random.default_rng(seed)
+    other = music.copy()
+    other[step, voice:] = rng.integers(MARGIN, MARGIN + PITCHES, VOICES - voice)
+    other[step + 1 :] = chorale(seed % 1000)[step + 1 :]
+    first, second = logits_of(model, music), logits_of(model, other)
+    assert torch.allclose(first[:step], second[:step], atol=1e-4)
+    assert torch.allclose(first[step, : voice + 1], second[step, : voice + 1], atol=1e-4)
+
+
+def test_the_chances_of_a_cell_add_up_to_one(model: ChoraleTransformer) -> None:
+    logits = logits_of(model, chorale(3))[None]
+    shift = 2
+    possible = [REST, *range(MARGIN + shift, MARGIN + shift + PITCHES)]
+    chances = [torch.exp(-cell_nats(logits, torch.full(logits.shape[:3], value), shift)) for value in possible]
+    assert torch.allclose(sum(chances), torch.ones(logits.shape[:3]), atol=1e-4)
+    impossible = torch.full(logits.shape[:3], MARGIN + shift - 1)
+    assert torch.isinf(cell_nats(logits, impossible, shift)).all()
+
+
+def test_several_transpositions_are_a_mixture(model: ChoraleTransformer) -> None:
+    music = repeats(chorale(4))
+
+    def chances(shift: int) -> torch.Tensor:
+        facts, target = batch_of([(music, shift, 0, len(music.chorale))])
+        with torch.no_grad():
+            return torch.exp(-cell_nats(model(facts), target, shift))
+
+    mean = (chances(-1) + chances(2)) / 2
+    assert nats_per_cell(model, [music], (-1, 2)) == pytest.approx(float(-mean.log().mean()), abs=1e-4)
 
 
 def test_it_learns_and_keeps_what_validation_likes_best() -> None:
@@ -122,12 +211,41 @@ def test_it_learns_and_keeps_what_validation_likes_best() -> None:
     best = train_chorales({"train": music, "valid": music}, CONFIG, lines.append, every=20)
     found = [float(line.split("valid ")[1].split(",")[0]) for line in lines]
     assert len(found) == 3 and found[-1] < found[0] < np.log(CLASSES)
-    assert nats_per_cell(best, music) == pytest.approx(min(found), abs=1e-3)
+    assert nats_per_cell(best, [repeats(one) for one in music]) == pytest.approx(min(found), abs=1e-3)
+
+
+def test_the_command_prints_a_row_a_seed_and_keeps_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[72, 67, 64, 48]] * 4 + [[74, 67, 62, 43]] * 4
+    data = {split: [rows, rows[::-1]] for split in ("train", "valid", "test")}
+    (tmp_path / "jsb16.json").write_text(json.dumps(data))
+    arguments = ["jsb", str(tmp_path / "jsb16.json"), "--seeds", "2", "--folder", str(tmp_path / "kept")]
+    arguments += ["--json", str(tmp_path / "out.json")]
+    assert main([*arguments, "--total", "2"]) == 0
+    first = capsys.readouterr()
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert len(report["seeds"]) == 2 and f"{report['mean']['valid']:.4f}" in first.out
+    for column, mean in report["mean"].items():
+        assert mean == pytest.approx(sum(seed[column] for seed in report["seeds"]) / 2)
+        assert 0 < mean < np.log(CLASSES)
+    assert main([*arguments, "--total", "2"]) == 0
+    again = capsys.readouterr()
+    assert again.out == first.out and "step" in first.err and "step" not in again.err
+    assert main([*arguments, "--total", "3"]) == 2
+    assert "another training" in capsys.readouterr().err
+
+
+def test_a_seed_decides_everything() -> None:
+    music = {split: [chorale(1), chorale(2)] for split in ("train", "valid")}
+    short = replace(CONFIG, total=4)
+    one, again = (train_chorales(music, short, lambda line: None).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], again[name]) for name in one)
 
 
 def test_padding_costs_nothing(model: ChoraleTransformer) -> None:
-    short, long = chorale(5, 8), chorale(6, 30)
+    short, long = repeats(chorale(5, 8)), repeats(chorale(6, 30))
     with torch.no_grad():
-        together = model(*batch_of([(short, 0, 8), (long, 0, 30)]))
-        alone = model(*batch_of([(short, 0, 8)]))
+        facts, target = batch_of([(short, 0, 0, 8), (long, 0, 0, 30)])
+        together = cell_nats(model(facts), target)
+        facts, target = batch_of([(short, 0, 0, 8)])
+        alone = cell_nats(model(facts), target)
     assert torch.allclose(together[0, :8], alone[0], atol=1e-4) and (together[0, 8:] == 0).all()
