@@ -105,7 +105,7 @@ async def add_file(request: Request, name: str, file: str) -> dict[str, Any]:
 
 @router.post("/trainings/{name}", status_code=202)
 async def begin(request: Request, name: str, body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
-    """Start, or go on with one that was stopped: {"folder": "/home/ada/midi", "minutes": 10, "from": null,
+    """Start, or go on with one that was stopped: {"folder": "/music/midi", "minutes": 10, "from": null,
     "threads": 1, "force": false}. Without a folder it learns from the files that were sent."""
     return (await _trainings(request).begin(name, body)).as_json()
 

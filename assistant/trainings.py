@@ -308,7 +308,7 @@ def _task(name: str, said: dict[str, Any], old: StyleTask | None) -> StyleTask:
         raise UserError("The style to begin with makes no sense", "Give its name.")
     place = Path(folder).expanduser()
     if not place.is_absolute() or not place.is_dir():
-        raise UserError(f"{folder[:200]} is not a folder", "Name it in full, as /home/ada/midi.")
+        raise UserError(f"{folder[:200]} is not a folder", "Name it in full, as /music/midi.")
     return StyleTask(
         name, str(place), float(minutes), start, threads, again or said.get("force", before.force) is True
     )

@@ -51,7 +51,7 @@ from models.training.evaluation import (
 )
 from models.training.evaluation_commands import add_commands
 from models.training.evaluation_music import Line, text_table
-from models.training.sampling import fixed_windows
+from models.training.sampling import fixed_windows, with_words
 from models.training.shards import read_shards
 from models.transformer import MusicTransformer
 
@@ -82,8 +82,9 @@ def heldout(args: argparse.Namespace) -> None:
     nats[CHAIN], nats[MIXTURE] = markov_nats(model, windows)
     del model
     if network is not None:
+        told = windows if args.words is None else with_words(windows, args.words == "own")
         nats["network"] = network_nats(
-            network, windows, lambda done: say(f"network: {done}/{len(windows)}") if done % 100 == 0 else None
+            network, told, lambda done: say(f"network: {done}/{len(windows)}") if done % 100 == 0 else None
         )
     tables = {
         "sets": by_set(found, nats),
@@ -172,6 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--split", default="valid")
     command.add_argument("--length", type=int, default=640, help="most steps a window has")
     command.add_argument("--per-piece", type=int, default=2, help="windows a piece")
+    command.add_argument(
+        "--words", choices=["own", "others"], help="tell it the piece's caption, or another piece's"
+    )
     command.add_argument("--threads", type=int, default=1)
     command.add_argument("--markov-cache", type=Path, metavar="FILE", help="keep the trained baseline here")
     command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")

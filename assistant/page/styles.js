@@ -219,7 +219,7 @@ function makingView({ name, folder, files, minutes }, on) {
     <div class="chips">
       <label class="chip ${folder ? "set" : ""}">
         <span>or a folder</span>
-        <input name="style.folder" .value=${folder} placeholder="/home/you/midi" size="18" spellcheck="false" @input=${(event) => on.newStyle("folder", event.target.value)} />
+        <input name="style.folder" .value=${folder} placeholder="/music/midi" size="18" spellcheck="false" @input=${(event) => on.newStyle("folder", event.target.value)} />
       </label>
       <label class="chip set">
         <span>Name</span>

@@ -179,6 +179,16 @@ def cut(steps: Steps, length: int) -> Steps:
     )
 
 
+def with_words(windows: list[tuple[Item, Steps]], own: bool) -> list[tuple[Item, Steps]]:
+    """Windows that are told the first caption of their piece, or of the next window's."""
+    items = [item for item, _ in windows]
+    told = items if own else items[1:] + items[:1]
+    return [
+        (item, replace(steps, text=teller.texts[:1] * np.float32(TEXT_STEP)))
+        for (item, steps), teller in zip(windows, told, strict=True)
+    ]
+
+
 def random_text(rng: np.random.Generator, item: Item) -> NDArray[np.float32]:
     """The sentence vector of one of a piece's captions, or none: [0 or 1, TEXT_WIDTH]."""
     if not len(item.texts) or rng.random() < 0.4:
