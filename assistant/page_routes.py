@@ -23,7 +23,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Body, FastAPI, Request
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
 from assistant.facts import score_facts
@@ -285,15 +285,6 @@ def _find(request: Request, number: int) -> Render:
     return found
 
 
-@router.get("/files/sound/{code}/{name}")
-async def fetch_sound(request: Request, code: str, name: str) -> FileResponse:
-    """A sound file. The code stands for the token."""
-    path = _service(request).files.get(code)
-    if path is None or path.name != name or not path.is_file() or path.suffix not in SOUND_TYPES:
-        raise HTTPException(404)
-    return FileResponse(path, media_type=SOUND_TYPES[path.suffix], filename=path.name)
-
-
 def _plain(name: str) -> str:
     """A name as part of a file's name."""
     plain = "".join("_" if char in '/\\:*?"<>|' or not char.isprintable() else char for char in name)
@@ -312,10 +303,9 @@ def _told(service: Service, path: Path) -> dict[str, str]:
     while len(service.files) >= MOST_FILES:
         del service.files[next(iter(service.files))]
     service.files[code] = path
-    kind = "files/sound" if path.suffix in SOUND_TYPES else "files"
     return {
         "path": str(path),
-        "url": f"{service.running.address}/{kind}/{code}/{quote(path.name)}",
+        "url": f"{service.running.address}/files/{code}/{quote(path.name)}",
         "name": path.name,
     }
 

@@ -203,7 +203,7 @@ async def fetch_file(request: Request, code: str, name: str) -> FileResponse:
     path = _service(request).files.get(code)
     if path is None or path.name != name or not path.is_file():
         raise HTTPException(404)
-    return FileResponse(path, media_type=MIDI_TYPE, filename=path.name)
+    return FileResponse(path, media_type=page_routes.SOUND_TYPES.get(path.suffix, MIDI_TYPE), filename=path.name)
 
 
 # --- Sessions and settings -----------------------------------------------------------------------------

@@ -180,9 +180,9 @@ def cut(steps: Steps, length: int) -> Steps:
 
 
 def with_words(windows: list[tuple[Item, Steps]], own: bool) -> list[tuple[Item, Steps]]:
-    """Windows that are told the first caption of their piece, or of the next window's."""
+    """Windows that are told the first caption of their piece, or of a piece half the list away."""
     items = [item for item, _ in windows]
-    told = items if own else items[1:] + items[:1]
+    told = items if own else items[len(items) // 2 :] + items[: len(items) // 2]
     return [
         (item, replace(steps, text=teller.texts[:1] * np.float32(TEXT_STEP)))
         for (item, steps), teller in zip(windows, told, strict=True)

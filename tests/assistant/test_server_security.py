@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import re
@@ -48,8 +49,9 @@ def exchange(server: Served, request: bytes, finish: bool = False) -> tuple[int,
                 answer += part
                 if b"101 Switching" in answer:
                     break
-        except ConnectionError:  # it has seen enough, and says no more
-            pass
+        except OSError as error:  # it has seen enough, and says no more; the line is down or about to be
+            if not isinstance(error, ConnectionError) and error.errno != errno.ENOTCONN:
+                raise
     match = re.match(rb"HTTP/1\.1 (\d{3})", answer)
     return int(match[1]) if match else 0, answer
 

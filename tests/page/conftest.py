@@ -69,7 +69,7 @@ def opened(browser: Browser, server: Served, **options: Any) -> Iterator[Page]:
     faults: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
     page.on("websocket", lambda socket: asked.append(socket.url))
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("pageerror", lambda error: faults.append(f"{error} {error.stack}"))
     with server.client() as client:
         page.goto(client.make_link())
     yield page

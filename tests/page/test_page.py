@@ -31,7 +31,7 @@ def propose(page: Page, candidates: int = 2, **words: str) -> None:
     """Set chips and ask, then wait until every candidate is there."""
     for name, text in {"candidates": str(candidates), **words}.items():
         page.locator(f'.chip input[name="{name.replace("__", ".")}"]').fill(text)
-    page.locator("button.main").click()
+    page.locator(".go button.main").click()
     expect(page.locator(".card .accept:enabled")).to_have_count(candidates)
 
 
