@@ -41,7 +41,7 @@ from assistant.session import (
     SessionInfo,
 )
 from assistant.settings import program_version, read_settings, save_settings
-from assistant.styles import NoStyle
+from assistant.styles import NoStyle, hash_with_styles
 from models.errors import UserError
 from models.midi_file import read_midi, save_midi
 
@@ -466,7 +466,9 @@ async def replay(request: Request, number: Number, follow: Annotated[bool, Query
             raise UserError(f"Proposal {number} has no candidates to make again", "Ask anew.")
         while not service.engine.model_hash and service.engine.state == "starting":
             await asyncio.sleep(0.02)  # which weights are in use is not known before
-        if service.engine.model_hash and made_by != {service.engine.model_hash}:
+        with_style = old.words.get("style")
+        weights = await service.read(hash_with_styles, service.engine.model_hash, with_style)
+        if service.engine.model_hash and made_by != {weights}:
             hint = "Its candidates are kept as MIDI all the same."
             raise UserError(f"Proposal {number} was made by other weights than those in use", hint)
         return await _asked(service, old.session, old.score, old.words, number, follow)

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from assistant.settings import home
-from assistant.style_options import Styles, checked_name
-from models.adapters import ABOUT_FILE, CONFIG_FILE, MEMORY_FILE, TENSORS_FILE, Adapter, read_adapter
+from assistant.style_options import Styles, checked_name, parse_styles
+from models.adapters import ABOUT_FILE, CONFIG_FILE, MEMORY_FILE, TENSORS_FILE, Adapter, read_adapter, styled_hash
 from models.errors import UserError
 
 FILES = (CONFIG_FILE, TENSORS_FILE, MEMORY_FILE, ABOUT_FILE, "README.md")
@@ -59,6 +59,11 @@ def find_style(name: str) -> Path:
 def load_styles(styles: Styles) -> list[tuple[Adapter, float]]:
     """The adapters of some styles with their strengths."""
     return [(_adapter(find_style(name), _stamp(find_style(name))), strength) for name, strength in styles]
+
+
+def hash_with_styles(model_hash: str, text: str | None) -> str:
+    """What names the weights that a request's style, as `A:0.5,B:0.3`, is written with."""
+    return styled_hash(model_hash, load_styles(parse_styles(text))) if text else model_hash
 
 
 @lru_cache(maxsize=8)

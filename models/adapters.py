@@ -89,6 +89,12 @@ def _hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def styled_hash(model_hash: str, styles: Sequence[tuple[Adapter, float]]) -> str:
+    """What names weights with styles laid over them; the weights' own name where all strengths are 0."""
+    marks = [f"{adapter.hash}:{strength!r}" for adapter, strength in styles if strength != 0]
+    return hashlib.sha256(" ".join([model_hash, *marks]).encode()).hexdigest() if marks else model_hash
+
+
 def merged(raw: Mapping[str, Floats], styles: Sequence[tuple[Adapter, float]]) -> dict[str, Floats]:
     """The network's weights with styles of some strengths laid over them; `raw` stays as it is."""
     weights = dict(raw)

@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from models import graphs
-from models.adapters import Adapter, merged
+from models.adapters import Adapter, merged, styled_hash
 from models.architecture import MEMORY_FILES, MODEL_FILE, RECENT, ModelConfig, rotation_speeds
 from models.constraints import Draft
 from models.errors import Cancelled, UserError
@@ -261,8 +261,7 @@ class Engine:
         other = copy.copy(self)
         other._load(merged(self._raw, active))
         other._memory = self._with_rows(active) if self._memory else []
-        marks = [f"{adapter.hash}:{strength!r}" for adapter, strength in active]
-        other.model_hash = hashlib.sha256(" ".join([self.model_hash, *marks]).encode()).hexdigest()
+        other.model_hash = styled_hash(self.model_hash, active)
         return other
 
     def _with_rows(self, styles: Sequence[tuple[Adapter, float]]) -> list[dict[str, NDArray[Any]]]:

@@ -98,14 +98,19 @@ def test_a_style_goes_out_and_comes_back_the_same(client: Client, mine: dict[str
         client.import_style(b"PK not a zip")
 
 
-def test_a_proposal_is_made_in_the_style(client: Client, mine: dict[str, Any], data_dir: Path) -> None:
+def test_a_proposal_is_made_in_the_style(
+    server: Served, client: Client, mine: dict[str, Any], data_dir: Path
+) -> None:
     score = client.upload((data_dir / "song-voice-piano.mid").read_bytes(), "Song")
     small = {"bars": 1, "candidates": 1, "seed": 3}
-    plain, none, full = (
-        client.propose(score.id, "continue", **small, **words).candidates[0]
+    asked = [
+        client.propose(score.id, "continue", **small, **words)
         for words in ({}, {"style": "mine:0"}, {"style": "mine"})
-    )
+    ]
+    plain, none, full = (proposal.candidates[0] for proposal in asked)
     assert none.sha256 == plain.sha256 and none.model_hash == plain.model_hash != full.model_hash
+    again = server.ended(client, client.replay(asked[2].id).id)
+    assert again.candidates[0].sha256 == full.sha256 and again.candidates[0].model_hash == full.model_hash
 
 
 def test_files_that_are_sent_are_learned_from_and_not_kept(server: Served, client: Client) -> None:
