@@ -48,6 +48,7 @@ def jack_server(name: str, folder: Path) -> Iterator[Jack]:
     jackd = shutil.which("jackd")
     if jackd is None:
         raise RuntimeError("jackd is not installed; on Debian and Ubuntu: sudo apt install jackd2")
+    before = os.environ.get(SERVER_VARIABLE)
     os.environ[SERVER_VARIABLE] = name
     with open(folder / "jackd.log", "ab") as log:
         server = subprocess.Popen(
@@ -68,6 +69,10 @@ def jack_server(name: str, folder: Path) -> Iterator[Jack]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        if before is None:
+            os.environ.pop(SERVER_VARIABLE, None)
+        else:
+            os.environ[SERVER_VARIABLE] = before
 
 
 def with_us() -> list[str]:

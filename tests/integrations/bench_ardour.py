@@ -10,16 +10,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from integrations import ardour
 from integrations.memory import Song
-from scripts.midi_rig import SERVER_VARIABLE, jack_server
+from scripts.midi_rig import jack_server
 from tests.integrations.bench import HERE, Notes, layout, rows, until
 from tests.integrations.bench_remote import Double, RemoteBench
 
 ANSWER = "\1"
+
+_started = count()  # servers that this process has started: two may run at a time
 
 
 class Program(Double):
@@ -36,8 +39,7 @@ class Program(Double):
 @contextmanager
 def program(scripts: Path, folder: Path) -> Iterator[Program]:
     """Ardour with one region recorded, which all songs are made of."""
-    before = os.environ.get(SERVER_VARIABLE)
-    with jack_server(f"descant-daw-{os.getpid()}", folder):
+    with jack_server(f"descant-daw-{os.getpid()}-{next(_started)}", folder):
         driver, session = HERE / "doubles" / "ardour.lua", folder / "session"
         environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
         made = Program.start("ardour7-lua", str(driver), str(scripts), str(session), environment=environment)
@@ -46,10 +48,6 @@ def program(scripts: Path, folder: Path) -> Iterator[Program]:
             yield made
         finally:
             made.end()
-    if before is None:
-        del os.environ[SERVER_VARIABLE]
-    else:
-        os.environ[SERVER_VARIABLE] = before
 
 
 def _record(made: Program) -> None:
