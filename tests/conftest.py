@@ -23,11 +23,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ardour 7.3 without a screen dies now and then by itself, and JACK's dummy driver loses time on a busy
-    machine: what needs them may be tried three times."""
+    """JACK's dummy driver loses time on a busy machine: what needs Ardour and it may be tried three times."""
     for item in items:
         if "ardour" in item.nodeid:
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
+        elif item.nodeid.startswith("tests/page/"):
+            # About once in a hundred openings a chosen file is never shown; docs/page.md says so.
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=1))
 
 
 @pytest.fixture(scope="session")

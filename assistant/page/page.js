@@ -54,6 +54,7 @@ paintWith(() => {
   const dialog = $("dialog");
   if (state.screen) {
     render([SCREENS[state.screen](state, deeds), noticesView(state, deeds)], dialog);
+    dialog.dataset.screen = state.screen;
     if (!dialog.open) dialog.showModal();
   } else if (dialog.open) dialog.close();
 });
@@ -72,7 +73,10 @@ function paintCards() {
   }
 }
 
-$("dialog").addEventListener("close", () => state.screen && closeScreen());
+// The event comes late: by then another screen may have been asked for, which must stay.
+$("dialog").addEventListener("close", ({ target }) => {
+  if (!target.open && state.screen === target.dataset.screen) closeScreen();
+});
 
 function showPlace(tick) {
   stage.follow(tick);

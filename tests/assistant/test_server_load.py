@@ -111,10 +111,12 @@ def test_clients_that_leave_leave_no_job(server: Served, song: int) -> None:
         abort(
             server, song, "/proposals?follow=true", rng.choice([0.0, 0.0, 0.02, 0.1]), rng.choice([0, 0, 1, 9, 14])
         )
-    wait_for(lambda: idle(server))
     with server.client() as client:
-        states = Counter(info.state for info in client.proposals() if info.words.get("bars") == 256)
-        assert set(states) == {"cancelled"}
+
+        def states() -> Counter[str]:
+            return Counter(info.state for info in client.proposals() if info.words.get("bars") == 256)
+
+        wait_for(lambda: idle(server) and set(states()) == {"cancelled"})  # the last may be on their way yet
         assert client.propose(song, "continue", bars=1, candidates=1).state == "done"
 
 

@@ -52,7 +52,7 @@ def test_axe_finds_nothing_serious(open_page: Opener, scheme: str) -> None:
     page.locator("h1").click()
     for key in ("d", "r", "s", "c", "h", "?"):
         page.keyboard.press(key)
-        expect(page.get_by_role("dialog")).to_be_visible()
+        expect(page.get_by_role("dialog"), key).to_be_visible()
         assert findings(page) == [], key
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from scripts.midi_rig import SERVER_VARIABLE, Keyboard, Listener, jack_server
+from scripts.midi_rig import Keyboard, Listener, jack_server
 from tests.page.conftest import opened
 from tests.page.test_page import propose
 from tests.page.test_page_access import findings
@@ -34,7 +34,6 @@ class WithPorts(Served):
 
 @pytest.fixture(scope="module")
 def with_ports(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Served]:
-    before = os.environ.get(SERVER_VARIABLE)
     with jack_server(f"descant-page-{os.getpid()}", tmp_path_factory.mktemp("jack")):
         server = WithPorts(tmp_path_factory.mktemp("home"), weights)
         try:
@@ -42,10 +41,6 @@ def with_ports(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Itera
             yield server
         finally:
             server.stop()
-    if before is None:
-        del os.environ[SERVER_VARIABLE]
-    else:
-        os.environ[SERVER_VARIABLE] = before
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from assistant.live.live import Live
 from assistant.live.live_settings import LiveSettings
-from scripts.midi_rig import SERVER_VARIABLE, Jack, Keyboard, Listener, jack_server
+from scripts.midi_rig import Jack, Keyboard, Listener, jack_server
 
 StartLive = Callable[..., Live]
 
@@ -19,13 +19,8 @@ StartLive = Callable[..., Live]
 @pytest.fixture(scope="session")
 def jack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jack]:
     """A MIDI server of the tests' own, which every program started from here uses."""
-    before = os.environ.get(SERVER_VARIABLE)
     with jack_server(f"descant-test-{os.getpid()}", tmp_path_factory.mktemp("jack")) as server:
         yield server
-    if before is None:
-        del os.environ[SERVER_VARIABLE]
-    else:
-        os.environ[SERVER_VARIABLE] = before
 
 
 @pytest.fixture
