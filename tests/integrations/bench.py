@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def until(true: Any) -> None:
         time.sleep(0.004)
 
 
-class Bench:
+class Bench(ABC):
     """What the tests ask of every DAW."""
 
     name = ""
@@ -128,9 +129,9 @@ class Bench:
     def __init__(self, folder: Path, asked: Asked) -> None:
         self.folder, self.asked = folder, asked
 
+    @abstractmethod
     def load(self, song: Song, lanes: tuple[int, ...], start: int, end: int) -> None:
         """Open a song and select. No lanes: nothing is selected."""
-        raise NotImplementedError
 
     def where(self, selection: Selection, action: str) -> int:
         """What turns ticks of a Score into the ticks that `candidates` reports."""
@@ -144,43 +145,44 @@ class Bench:
         """The same for what `kept` reports."""
         return self.where(selection, action)
 
+    @abstractmethod
     def edit(self, lane: int) -> None:
         """The user moves the first note of a lane's first clip up by a semitone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def own(self) -> dict[str, Notes]:
         """The user's notes, lane by lane, as they are written in the clips (loops not written out)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def candidates(self) -> list[dict[str, Notes]]:
         """The notes of every candidate beside them, lane by lane."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shown(self) -> int:
         """The candidate that is shown; 0 for the user's own."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kept(self) -> dict[str, Notes]:
         """Everything that is in the song once a candidate was accepted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def press(self, action: str, **options: Any) -> None:
         """The user presses a key; returns when the DAW has heard of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def said(self) -> list[str]:
-        raise NotImplementedError
+        """What the user was told."""
 
     def user_undo(self) -> None:
         self.daw.undo()
 
-    def close_daw(self) -> None:
+    def close_daw(self) -> None:  # noqa: B027  (most have nothing to do here)
         """The DAW ends, as when its window is closed."""
 
-    def restart_server(self) -> None:
+    def restart_server(self) -> None:  # noqa: B027  (most have nothing to do here)
         """The program that DAWs talk to ends and starts again."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most have nothing to do here)
         """Leave nothing behind; fails when the DAW's rules were broken."""
 
 
