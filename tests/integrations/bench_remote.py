@@ -6,7 +6,6 @@ import json
 import subprocess
 import threading
 import time
-from abc import abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,9 +90,9 @@ class RemoteBench(Bench):
             path.write_bytes(content)
         return self.folder / "scripts" / FOLDER
 
-    @abstractmethod
     def turn(self) -> None:
         """Let the DAW work for a moment."""
+        raise NotImplementedError
 
     def go(self) -> None:
         """Give the DAW turns from now on, and wait until it has come to us."""
