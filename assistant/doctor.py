@@ -94,9 +94,9 @@ def _weights() -> Iterator[Step]:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    from models.architecture import MEMORY_FILES, MODEL_FILE
+    from models.architecture import CHOICE_FILE, MEMORY_FILES, MODEL_FILE
 
-    return [path for name in (MODEL_FILE, *MEMORY_FILES) if (path := folder / name).exists()]
+    return [path for name in (MODEL_FILE, *MEMORY_FILES, CHOICE_FILE) if (path := folder / name).exists()]
 
 
 def _ports() -> Iterator[Step]:

@@ -462,9 +462,13 @@ the same size does through the usual library, and a larger network of ours."""
     parser.add_argument("--size", choices=sizes, action="append", help="one of the sizes (default: both)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to a file")
+    parser.add_argument(
+        "--exactness", action="store_true", help="in place of that: what eight bits cost, and the reference's notes"
+    )
     parser.epilog = """\
-example:
-  descant bench --size small                 what ships, without the larger one"""
+examples:
+  descant bench --size small                 what ships, without the larger one
+  descant bench --exactness                  whether it writes what the network means (takes the extra `train`)"""
 
 
 def _add_demo(parser: CommandParser) -> None:
@@ -561,13 +565,13 @@ def add_common(parser: CommandParser) -> None:
         "--temperature",
         type=decimal("--temperature", 0.0, MOST_TEMPERATURE),
         metavar="T",
-        help="below 1 is safer, above 1 more daring; 0 to 2 (default: 0.95)",
+        help="below 1 is safer, above 1 more daring; 0 to 2 (default: 1.05)",
     )
     chance.add_argument(
         "--top-p",
         type=decimal("--top-p", 0.0, 1.0, above=True),
         metavar="P",
-        help="leave out the unlikeliest choices and keep this share of chance; above 0, up to 1 (default: 0.95)",
+        help="leave out the unlikeliest choices and keep this share of chance; above 0, up to 1 (default: 0.93)",
     )
 
 

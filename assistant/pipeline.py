@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from assistant.style_options import Styles
 from assistant.styles import load_styles
+from models.choice import Choice
 from models.constraints import Controls, Rules, Spot, Written, asked_attributes, settle, violations, voices_at
 from models.engine import Engine, Sampling
 from models.errors import Cancelled, ControlError, UserError
@@ -335,7 +336,8 @@ def _chords_between(score: Score, begin: int, end: int) -> list[Chord | None]:
 
 def load_generator() -> Generator:
     """The generator with the shipped weights, or those of the folder that DESCANT_WEIGHTS names."""
-    return TransformerGenerator(Engine(weights_folder()))
+    folder = weights_folder()
+    return TransformerGenerator(Engine(folder), Choice.load(folder))
 
 
 def weights_folder() -> Path:
@@ -523,10 +525,10 @@ def propose(
 ) -> list[Candidate]:
     """All candidates of a request. Raises Cancelled soon after `cancelled()` turns true.
 
-    Candidate k depends on score, region, controls, seed and k alone, not on how many were asked for. One that has
-    nearly all its notes in common with one before it is written again, more daringly: its bars are then reported
-    once more, from the first on, and what was said of it before no longer counts. `on_notes` hears the (track,
-    note) pairs of every bar as it is done.
+    Candidate k depends on score, region, controls, seed and k alone, not on how many were asked for. One of which a
+    later draft is better, or that has nearly all its notes in common with one before it and is written again, more
+    daringly, is reported once more, from its first bar on, and what was said of it before no longer counts.
+    `on_notes` hears the (track, note) pairs of every bar as it is done.
     """
     began = time.perf_counter()
     if request.options.styles:
@@ -542,11 +544,9 @@ def propose(
     velocities = VelocityTable(prepared.base)
 
     def write(numbers: Sequence[int], seeds: Sequence[tuple[int, ...]], sampling: Sampling) -> None:
-        for number in numbers:
-            rows[number] = []
         for progress in generator.generate(prepared.task, seeds, sampling, cancelled):
             number = numbers[progress.candidate]
-            rows[number].extend(progress.rows)
+            rows[number] = [*(rows[number] if progress.done > 1 else []), *progress.rows]
             spent[number] = time.perf_counter() - began
             if progress.done == 1 and not first_bar[number]:
                 first_bar[number] = 1000 * spent[number]

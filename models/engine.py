@@ -32,8 +32,8 @@ from models.adapters import Adapter, merged, styled_hash
 from models.architecture import MEMORY_FILES, MODEL_FILE, RECENT, ModelConfig, rotation_speeds
 from models.constraints import Draft
 from models.errors import Cancelled, UserError
-from models.graphs import STAGES
-from models.hints import Notes
+from models.graphs import FAINT, GATES, STAGES, Picks
+from models.hints import DURATION, MEMORY, MICRO, NEXT, SAME, VELOCITY, Notes
 from models.lookout import Lookout
 from models.piece import MICRO_LIMIT
 from models.tokens import (
@@ -53,7 +53,9 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 Floats = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
 Ints = NDArray[np.int32]
+Kept = NDArray[Any]  # keys and values: whole numbers, or exact ones
 LANES = 4
 CHUNK = 64  # steps of a context that are read at once
 KEPT_CONTEXTS = 8
@@ -65,23 +67,28 @@ class Sampling(NamedTuple):
     """How fields are drawn: `temperature` 1 as learned, lower is safer; `top_p` the share of probability kept;
     `guidance` how firmly words are followed, 1 as learned (classifier-free guidance, Ho and Salimans, 2022)."""
 
-    temperature: float = 0.95
-    top_p: float = 0.95
+    temperature: float = 1.05
+    top_p: float = 0.93
     guidance: float = 1.0
 
-    def numbers(self) -> dict[str, Floats]:
-        """As the graphs take them; without any temperature the best wins."""
-        sharpness, top_p = 1 / max(self.temperature, 1e-6), max(self.top_p, 1e-9)
-        return {"sharpness": np.array([sharpness], np.float32), "top_p": np.array([top_p], np.float32)}
+    @property
+    def sharpness(self) -> np.float32:
+        """What logits are multiplied by; without any temperature the best wins."""
+        return np.float32(1 / max(self.temperature, 1e-6))
+
+    @property
+    def kept(self) -> Floats:
+        """top_p as the graphs take it."""
+        return np.array([max(self.top_p, 1e-9)], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A prefilled context: keys and values [layers, kv_heads, length, head_size], and the embeddings of its last
-    RECENT steps [RECENT, width], the latest last."""
+    """A prefilled context: keys and values [layers, kv_heads, length, head_size] as the graphs hold them, and the
+    embeddings of its last RECENT steps [RECENT, width], the latest last."""
 
-    keys: Floats
-    values: Floats
+    keys: Kept
+    values: Kept
     recent: Floats
 
     @property
@@ -107,7 +114,7 @@ class _Bound:
             self._arrays[name + " out"] = array
             self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
-    def bind_kept(self, kept: Floats) -> None:
+    def bind_kept(self, kept: Kept) -> None:
         """Keys and values [2, layers, batch, kv_heads, room, head_size], which are written to in place."""
         for i, (keys, values) in enumerate(zip(*kept, strict=True)):
             self.give(**{f"keys.{i}": keys, f"values.{i}": values})
@@ -123,36 +130,42 @@ class Lanes:
     def __init__(self, engine: Engine, contexts: Sequence[Context], room: int = ROOM) -> None:
         """Lanes that have no context are idle: what goes on in them costs little and means nothing."""
         c = engine.config
-        self._bound = _Bound(engine.sessions[0])
-        self.lengths = np.zeros(LANES, dtype=np.int32)
-        self.lengths[: len(contexts)] = [context.length for context in contexts]
+        self._bound = _Bound(engine.sessions[1])
+        self.lengths = np.zeros((LANES, c.kv_heads), dtype=np.int32)
+        self.lengths[: len(contexts)] = np.array([[context.length] for context in contexts])
         self.idle = np.arange(LANES) >= len(contexts)
         self.recent = np.zeros((LANES, RECENT, c.width), dtype=np.float32)
         shape = (2, c.layers, LANES, c.kv_heads, int(self.lengths.max()) + room, c.head_size)
-        self._kept = np.zeros(shape, dtype=np.float32)
+        self._kept = np.zeros(shape, dtype=engine.held)
         for i, context in enumerate(contexts):
             self.recent[i] = context.recent
             self._kept[0, :, i, :, : context.length] = context.keys
             self._kept[1, :, i, :, : context.length] = context.values
         self.x = np.zeros((LANES, 1, c.width), dtype=np.float32)
-        self.cos, self.sin = np.zeros((2, LANES, c.heads + c.kv_heads, c.head_size // 2), dtype=np.float32)
         self.state = np.zeros((LANES, 1, c.width), dtype=np.float32)
-        self._total = np.ones(1, dtype=np.int32)
-        cos, sin = (turn.reshape(-1, c.head_size // 2) for turn in (self.cos, self.sin))
-        places = np.arange(len(cos))[None]
-        self._bound.give(x=self.x, cos=cos, sin=sin, places=places, lengths=self.lengths, total=self._total)
+        self._total, places = np.ones(1, dtype=np.int32), np.arange(LANES * c.kv_heads)[:, None]
+        self._bound.give(x=self.x, places=places, lengths=self.lengths.reshape(-1), total=self._total)
         self._bound.take(state=self.state)
-        self._bound.bind_kept(self._kept)
+        self._bind()
+
+    def _bind(self) -> None:
+        _, layers, lanes, kv_heads, room, size = self._kept.shape
+        turns = np.zeros((2, room, size // 2), dtype=np.float32)
+        self.cos, self.sin = (table[: lanes * kv_heads].reshape(lanes, kv_heads, -1) for table in turns)
+        self._bound.give(cos=turns[0], sin=turns[1])
+        self._bound.bind_kept(self._kept.reshape(2, layers, lanes * kv_heads, 1, room, size))
+
+    def make_room(self) -> None:
+        """See to it that there is room for one more step."""
+        if self.lengths.max() >= self._kept.shape[4]:
+            self._kept = np.concatenate([self._kept, np.zeros_like(self._kept)], axis=4)
+            self._bind()
 
     def run(self) -> None:
         """Take in the step that lies in x and turns; `lengths` are those before it."""
-        total = int(self.lengths.max()) + 1
-        if total > self._kept.shape[4]:
-            self._kept = np.concatenate([self._kept, np.zeros_like(self._kept)], axis=4)
-            self._bound.bind_kept(self._kept)
-        self._total[0] = total
+        self._total[0] = self.lengths.max() + 1
         self._bound.run()
-        self.lengths += ~self.idle
+        self.lengths += ~self.idle[:, None]
 
     def dismiss(self, lane: int) -> None:
         """A lane has nothing more to write."""
@@ -177,45 +190,94 @@ class Plan(NamedTuple):
 
 
 class Desk:
-    """What is drawn in n rows, and from what: hints [n, HINTS], onsets as Lookout has them, and
+    """What is drawn in n rows, and from what: hints [n, HINTS] and onsets as Lookout has them, and
 
-    masks: a field each, [n, size + 1] what is allowed; the last column stands for no value. randoms: for each of
-    STAGES, [n, its fields] in 0..1. chord: [n] that sounds at the position. anchor: [257] is added to the logits of
-    pitches. blend: [n, n] how much of each row's logits goes into each row's. position, pitch: [n, 1] and values:
-    [n, 3] are what is drawn.
+    masks: a field each, [n, size + 1] what is added to its logits, FAINT where not allowed; the last column stands
+    for no value. randoms: [fields, n, 1] in 0..1. chord: [n] that sounds at the position. blend: [n, n] how much of
+    each row's logits goes into each row's, over the temperature. drawn: [fields, n, 1] values.
     """
 
-    def __init__(self, state: Floats, hints: Ints, onsets: Floats, sampling: Sampling) -> None:
+    def __init__(self, engine: Engine, state: Floats, hints: Ints, onsets: BoolArray, sampling: Sampling) -> None:
         n = len(state)
-        self.hints, self.onsets, self.sampling = hints, onsets, sampling
-        self.masks = [np.zeros((n, size + 1), dtype=bool) for size in FIELD_SIZES]
+        self.hints, self.onsets, self._sampling = hints, onsets, sampling
+        self.masks = [np.full((n, size + 1), FAINT, dtype=np.float32) for size in FIELD_SIZES]
         for mask in self.masks:  # a row without a writer draws, too
-            mask[:, 0] = True
-        self.randoms = [np.zeros((n, len(fields)), dtype=np.float32) for fields in STAGES]
+            mask[:, 0] = 0
+        self._free = [np.zeros(size, dtype=np.float32) for size in FIELD_SIZES]  # what is added where allowed
+        self.randoms = np.zeros((len(FIELDS), n, 1), dtype=np.float32)
         self.chord = np.zeros(n, dtype=np.int64)
-        self.anchor = np.zeros(FIELDS["pitch"] + 1, dtype=np.float32)
-        self.blend, self._apart = np.eye(n, dtype=np.float32), n
-        self.position, self.pitch = np.zeros((2, n, 1), dtype=np.int64)
-        self.values = np.zeros((n, 3), dtype=np.int64)
-        self.bound: list[_Bound] = []
+        self.blend, self._apart = np.eye(n, dtype=np.float32) * sampling.sharpness, n
+        self.drawn = np.zeros((len(FIELDS), n, 1), dtype=np.int64)
+        self._picks = Picks(n)
+        self._echoes = [np.zeros((n, size), dtype=np.int32) for size in GATES]
+        self._columns = [NEXT, SAME, DURATION, VELOCITY, MICRO]
+        self._keys: list[tuple[slice, Ints, Ints]] = []
+        seen, heard = np.zeros((2, n, engine.config.field_width), dtype=np.float32)
+        self.bound = [_Bound(session) for session in engine.sessions[2:]]
+        for bound, fields in zip(self.bound, STAGES, strict=True):
+            bound.give(blend=self.blend, top_p=sampling.kept)
+            for field in fields:
+                bound.give(**{f"mask.{field}": self.masks[field], f"random.{field}": self.randoms[field]})
+                bound.give(**{f"echoes.{field}": self._echoes[field]})
+                if field in self._picks.of:
+                    bound.give(**{f"picks.{field}": self._picks.of[field]})
+                bound.take(**{list(FIELDS)[field]: self.drawn[field]})
+        for bound, fields, memory in zip(self.bound, STAGES, engine.memory, strict=False):
+            columns = slice(MEMORY[fields[0]].start, MEMORY[fields[-1]].stop)
+            kinds, rows = columns.stop - columns.start, engine.config.memory_rows
+            self._keys.append(
+                (columns, np.zeros((n, kinds), dtype=np.int32), rows * np.arange(kinds, dtype=np.int32))
+            )
+            bound.give(keys=self._keys[-1][1], **memory)
+        self._low = np.int32(engine.config.memory_rows - 1)
+        position, pitch, rest = self.bound
+        position.give(state=state)
+        position.take(seen=seen)
+        pitch.give(seen=seen, position=self.drawn[0, :, 0], chord=self.chord)
+        pitch.take(heard=heard)
+        rest.give(heard=heard, pitch=self.drawn[1, :, 0])
 
     def rows(self, row: int) -> slice:
         """A row, and the one that draws the same without having heard the words."""
         return slice(row, None, self._apart)
 
-    def allow(self, field: int, row: int, mask: NDArray[np.bool_]) -> None:
-        self.masks[field][self.rows(row), :-1] = mask
+    def allow(self, field: int, row: int, mask: BoolArray) -> None:
+        self.masks[field][self.rows(row), :-1] = np.where(mask, self._free[field], FAINT)
+
+    def throw(self, row: int, numbers: NDArray[np.float64]) -> None:
+        """Random numbers for a row, one a field."""
+        self.randoms[:, self.rows(row), 0] = (numbers * BELOW_ONE)[:, None]
+
+    def hold_to(self, anchor: Floats) -> None:
+        """Add something to the logits of pitches: [256]."""
+        self._free[1] = anchor * self._sampling.sharpness
 
     def guide(self) -> None:
         """The second half of the rows is the first without the words; both draw what goes past the first."""
         self._apart = len(self.blend) // 2
-        half, strength = np.eye(self._apart, dtype=np.float32), np.float32(self.sampling.guidance)
+        half = np.eye(self._apart, dtype=np.float32) * self._sampling.sharpness
+        strength = np.float32(self._sampling.guidance)
         self.blend[:] = np.tile(np.hstack([strength * half, (1 - strength) * half]), (2, 1))
 
-    def share_hints(self) -> None:
-        """Rows without the words see the same notes."""
+    def enter(self) -> None:
+        """Some rows have come to another cell."""
         if (apart := self._apart) < len(self.hints):
             self.hints[apart:], self.onsets[apart:] = self.hints[:apart], self.onsets[:apart]
+        self._picks.enter(self.hints, self.onsets)
+
+    def draw(self, stage: int) -> None:
+        """Draw the fields of STAGES[stage] for every row, as hints say by now."""
+        hints = self.hints
+        if (apart := self._apart) < len(hints):
+            hints[apart:] = hints[:apart]
+        if self._keys:
+            columns, keys, first = self._keys[stage]
+            np.bitwise_and(hints[:, columns], self._low, out=keys)
+            keys += first
+        (self._picks.position, self._picks.pitch, self._picks.rest)[stage](hints)
+        for field in STAGES[stage]:
+            self._echoes[field][:] = hints[:, self._columns[field]]
+        self.bound[stage].run()
 
 
 class CellDone(NamedTuple):
@@ -239,7 +301,7 @@ class Engine:
             self._bits = bits
             self._raw = {name: value.astype(np.float32) for name, value in raw.items()}
             self._load(self._raw)
-            self._memory = _read_memory(folder) if self.config.memory_rows else []
+            self.memory = _read_memory(folder) if self.config.memory_rows else []
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             hint = "Install Descant again, or name another folder of weights."
             raise UserError(f"The weights in {folder} cannot be read", hint) from error
@@ -260,7 +322,7 @@ class Engine:
                 )
         other = copy.copy(self)
         other._load(merged(self._raw, active))
-        other._memory = self._with_rows(active) if self._memory else []
+        other.memory = self._with_rows(active) if self.memory else []
         other.model_hash = styled_hash(self.model_hash, active)
         return other
 
@@ -268,7 +330,7 @@ class Engine:
         """The memory with the rows that styles change."""
         result = []
         first = 0
-        for stage in self._memory:
+        for stage in self.memory:
             values, scale = stage["memory"].copy(), stage["scale"].copy()
             for adapter, strength in styles:
                 inside = (adapter.rows >= first) & (adapter.rows < first + len(values))
@@ -276,10 +338,10 @@ class Engine:
                     continue
                 rows = adapter.rows[inside] - first
                 change = np.float32(strength) * adapter.values[inside]
-                whole = values[rows] * scale[rows] + change
+                whole = (values[rows] - np.float32(128)) * scale[rows] + change
                 step = np.maximum(np.abs(whole).max(axis=1, initial=0), 1e-3) / 127
                 scale[rows] = step[:, None]
-                values[rows] = np.clip(np.rint(whole / scale[rows]), -127, 127).astype(values.dtype)
+                values[rows] = np.clip(np.rint(whole / scale[rows]), -127, 127) + 128
             result.append({"memory": values, "scale": scale})
             first += len(values)
         return result
@@ -310,19 +372,20 @@ class Engine:
         self._text = raw.get("text.weight")
         self._speeds = rotation_speeds(c)
         self._turning = np.repeat(np.arange(c.kv_heads), c.heads // c.kv_heads).tolist() + [*range(c.kv_heads)]
-        made = (graphs.trunk, graphs.position, graphs.pitch, graphs.rest)
+        self.held = np.float32 if self._bits == 32 else np.int8  # what keys and values are held in
+        made = (graphs.read, graphs.step, graphs.position, graphs.pitch, graphs.rest)
         self.sessions = [_session(make(c, raw, self._bits)) for make in made]
         self._contexts: OrderedDict[bytes, tuple[list[bytes], Context]] = OrderedDict()
 
     # --- The network ----------------------------------------------------------------------------------
 
-    def _turns(self, index: NDArray[np.integer[Any]], time: Ints, cos: Floats, sin: Floats) -> None:
-        """Cosines and sines of the rotations of n steps: [n, heads + kv_heads, head_size / 2] each."""
+    def _angles(self, index: NDArray[np.integer[Any]], time: Ints) -> NDArray[np.float64]:
+        """How far every key head of n steps is turned: [n, kv_heads, head_size / 2]."""
         c = self.config
-        place = np.empty((len(index), c.kv_heads), dtype=np.float64)
-        place[:, : c.heads_by_steps], place[:, c.heads_by_steps :] = index[:, None], time[:, None]
-        angle = place[:, :, None] * self._speeds
-        cos[:], sin[:] = np.cos(angle)[:, self._turning], np.sin(angle)[:, self._turning]
+        place = np.empty((len(time), c.kv_heads, 1), dtype=np.float64)
+        place[:, : c.heads_by_steps, 0], place[:, c.heads_by_steps :, 0] = index, time[:, None]
+        angles: NDArray[np.float64] = place * self._speeds
+        return angles
 
     def prefill(self, steps: Steps, after: Context | None = None) -> Context:
         """Keys and values of a context, which may continue another. What was read lately is not read again."""
@@ -357,7 +420,7 @@ class Engine:
         """The context that steps make, read CHUNK by CHUNK, and their states [len(steps), width]."""
         c = self.config
         known, count = after.length if after else 0, len(steps)
-        kept = np.empty((2, c.layers, 1, c.kv_heads, known + count, c.head_size), dtype=np.float32)
+        kept = np.empty((2, c.layers, 1, c.kv_heads, known + count, c.head_size), dtype=self.held)
         fresh = self._embedding[steps.facts].sum(axis=1)
         if len(steps.text) and self._text is not None:
             fresh[0] += self._text @ steps.text[0]
@@ -367,8 +430,8 @@ class Engine:
             start = after.recent
         trail = np.concatenate([start, fresh])
         x = fresh + sum(trail[k : k + count] * self._mixed_in[k] for k in range(RECENT))
-        cos, sin = np.empty((2, count, c.heads + c.kv_heads, c.head_size // 2), dtype=np.float32)
-        self._turns(np.arange(known, known + count), steps.time, cos, sin)
+        angles = self._angles(np.arange(known, known + count)[:, None], steps.time)[:, self._turning]
+        cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
         states = np.empty((count, c.width), dtype=np.float32)
         bound = _Bound(self.sessions[0])
         bound.bind_kept(kept)
@@ -401,7 +464,10 @@ class Engine:
         lanes.x[:, 0] += fresh
         lanes.recent[:, :-1] = lanes.recent[:, 1:]
         lanes.recent[:, -1] = fresh
-        self._turns(lanes.lengths, time, lanes.cos, lanes.sin)
+        lanes.make_room()
+        angles = self._angles(lanes.lengths[:, : self.config.heads_by_steps], time)
+        np.cos(angles, out=lanes.cos, casting="same_kind")
+        np.sin(angles, out=lanes.sin, casting="same_kind")
         lanes.run()
         return lanes.state[:, 0]
 
@@ -415,43 +481,22 @@ class Engine:
         states: [n, width]; targets: [n, 5], a negative value standing for "not there"; chord: [n]. hints, onsets:
         as Outlook has them.
         """
-        struck = np.pad(onsets, ((0, 0), (0, 0), (0, 2))).astype(np.float32)
-        desk = self.desk(np.ascontiguousarray(states), np.ascontiguousarray(hints), struck, Sampling())
+        struck = np.pad(onsets, ((0, 0), (0, 0), (0, 2)))
+        desk = Desk(self, np.ascontiguousarray(states), np.ascontiguousarray(hints), struck, Sampling())
         desk.chord[:] = chord
+        desk.enter()
         logits = [np.empty((len(states), size + 1), dtype=np.float32) for size in FIELD_SIZES]
         for field, mask in enumerate(desk.masks):
-            mask[:, 0] = False
-            mask[np.arange(len(states)), np.maximum(targets[:, field], 0)] = True
+            mask[:] = FAINT
+            mask[np.arange(len(states)), np.maximum(targets[:, field], 0)] = 0
             desk.bound[min(field, 2)].take(**{f"logits.{field}": logits[field]})
-        for bound in desk.bound:
-            bound.run()
+        for stage in range(len(STAGES)):
+            desk.draw(stage)
         return [table[:, :-1] for table in logits]
-
-    def desk(self, state: Floats, hints: Ints, onsets: Floats, sampling: Sampling) -> Desk:
-        """Where fields are drawn from states [n, width], hints and onsets, which are read where they lie."""
-        desk = Desk(state, hints, onsets, sampling)
-        c, n = self.config, len(state)
-        seen, heard = np.zeros((2, n, c.field_width), dtype=np.float32)
-        numbers = sampling.numbers()
-        desk.bound = [_Bound(session) for session in self.sessions[1:]]
-        for bound, random, fields in zip(desk.bound, desk.randoms, STAGES, strict=True):
-            bound.give(hints=hints, random=random, blend=desk.blend, **numbers)
-            for field in fields:
-                bound.give(**{f"mask.{field}": desk.masks[field]})
-        for bound, memory in zip(desk.bound, self._memory, strict=False):
-            bound.give(**memory)
-        position, pitch, rest = desk.bound
-        position.give(state=state, onsets=onsets)
-        position.take(position=desk.position, seen=seen)
-        pitch.give(seen=seen, position=desk.position, chord=desk.chord, anchor=desk.anchor)
-        pitch.take(pitch=desk.pitch, heard=heard)
-        rest.give(heard=heard, pitch=desk.pitch)
-        rest.take(values=desk.values)
-        return desk
 
     def draw(self, desk: Desk, stage: int) -> None:
         """Draw the fields of STAGES[stage] for every row of a desk."""
-        desk.bound[stage].run()
+        desk.draw(stage)
 
     def _write_notes(
         self,
@@ -465,12 +510,9 @@ class Engine:
         lookout.look([i for i, _ in writers])
         for i, draft in writers:
             desk.allow(0, i, draft.positions())
-            numbers, rows = randoms[i].random(len(FIELDS)) * BELOW_ONE, desk.rows(i)
-            first, second, rest = desk.randoms
-            first[rows], second[rows], rest[rows] = numbers[0], numbers[1], numbers[2:]
-        desk.share_hints()
+            desk.throw(i, randoms[i].random(len(FIELDS)))
         self.draw(desk, 0)
-        positions = desk.position[:, 0].tolist()
+        positions = desk.drawn[0, :, 0].tolist()
         writers = [(i, draft) for i, draft in writers if positions[i] != END]
         if not writers:
             return []
@@ -478,17 +520,15 @@ class Engine:
         for i, draft in writers:
             desk.chord[desk.rows(i)] = plan.chords[draft.cell.bar][positions[i]]
             desk.allow(1, i, draft.pitches(positions[i]))
-        desk.share_hints()
         self.draw(desk, 1)
-        pitches = desk.pitch[:, 0].tolist()
+        pitches = desk.drawn[1, :, 0].tolist()
         lookout.draw_pitch([(i, pitches[i]) for i, _ in writers])
         for i, draft in writers:
             desk.allow(2, i, draft.durations(positions[i], pitches[i]))
             desk.allow(3, i, draft.velocities())
             desk.allow(4, i, draft.micros(positions[i]))
-        desk.share_hints()
         self.draw(desk, 2)
-        values = desk.values.tolist()
+        values = desk.drawn[2:, :, 0].T.tolist()
         for i, draft in writers:
             draft.accept(positions[i], pitches[i], *values[i])
             lookout.add(i, draft.rows[-1])
@@ -514,8 +554,8 @@ class Engine:
         spare = list(contexts[:1]) * (apart - len(contexts)) if wordless else []
         lanes = self.lanes([*contexts, *spare, *wordless])
         lookout = Lookout(notes, LANES, plan.programs, plan.slots, plan.first)
-        desk = self.desk(lanes.state[:, 0], lookout.table, lookout.onsets, sampling)
-        desk.anchor[:-1] = plan.anchor
+        desk = Desk(self, lanes.state[:, 0], lookout.table, lookout.onsets, sampling)
+        desk.hold_to(plan.anchor)
         if wordless:
             desk.guide()
         kinds = (plan.headers.facts[:, 0] - OFFSET["kind"]).tolist()
@@ -530,11 +570,15 @@ class Engine:
             facts[apart:], time[apart:] = facts[: LANES - apart], time[: LANES - apart]
             self.step(lanes, facts, time)
             writers = [(i, drafts[i]) for i in writing if kinds[at[i]] == TRACK_TARGET]
+            entered = False
             for i, draft in writers:
                 bar, track = plan.headers.cell[at[i]].tolist()
                 if draft.place != (bar, track):
                     cell = draft.enter(bar, track)
                     lookout.enter(i, bar, track, cell.start, len(cell.micros))
+                    entered = True
+            if entered:
+                desk.enter()
             wrote = self._write_notes(writers, desk, lookout, plan, randoms) if writers else []
             for i in list(writing):
                 if i in wrote:
@@ -554,11 +598,11 @@ class Engine:
 
 
 def _read_memory(folder: Path) -> list[dict[str, NDArray[Any]]]:
-    """The memory of each of STAGES: values [rows, memory_width], scale [rows, 1]."""
+    """The memory of each of STAGES: values [rows, memory_width] around 128, scale [rows, 1]."""
     fields = [load_file(folder / name) for name in MEMORY_FILES]
     return [
         {
-            "memory": np.concatenate([fields[i]["values"] for i in stage]),
+            "memory": np.concatenate([fields[i]["values"].view(np.uint8) for i in stage]) ^ np.uint8(128),
             "scale": np.concatenate([fields[i]["scale"] for i in stage]).astype(np.float32)[:, None],
         }
         for stage in STAGES

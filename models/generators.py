@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.adapters import Adapter
+from models.choice import Choice
 from models.constraints import Draft, Rules
 from models.engine import LANES, Context, Engine, Plan, Sampling
 from models.errors import Cancelled
@@ -36,8 +37,8 @@ from models.tokens import (
 
 WINDOW = 640  # steps the network has seen at once in training
 MOST_BARS = 16  # of the region in one stretch
-ANCHORED = 0.2  # how firmly pitches are held to those around the region
-UNHEARD, ENOUGH_NOTES = 0.5, 24
+DRAFTS = 3  # of each candidate, of which the best is kept
+DRAFT = 20_011  # sets the seeds of further drafts apart from those of other tries
 MOST_RECALLED = 9  # bars of what a long piece has said before
 RECALLED_SHARE = 0.35  # of the window's room that they may take
 Rows = list[tuple[int, int, int, int, int, int, int]]
@@ -94,22 +95,27 @@ class Generator(Protocol):
     def generate(
         self, task: Task, seeds: Sequence[Sequence[int]], sampling: Sampling, cancelled: Callable[[], bool]
     ) -> Iterator[Progress]:
-        """Write one candidate a seed (a few integers); every bar of each is reported once, its notes with it."""
+        """Write one candidate a seed (a few integers). Every bar is reported, its notes with it; a candidate whose
+        first bar is reported once more has changed, and what was reported of it before no longer counts."""
         ...
 
 
 class TransformerGenerator:
-    """The Music Transformer through the engine."""
+    """The Music Transformer through the engine.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    choice: what makes the best of several drafts the candidate; without it the first draft is. While it is drawn,
+    a candidate is reported as its first draft; where a later one is kept, once more from its first bar on.
+    """
+
+    def __init__(self, engine: Engine, choice: Choice | None = None) -> None:
+        self._engine, self._choice = engine, choice
         self._styled: dict[tuple[tuple[str, float], ...], TransformerGenerator] = {}  # the last one
 
     def styled(self, styles: Sequence[tuple[Adapter, float]]) -> TransformerGenerator:
         """This generator with styles of some strengths; the last mixture is kept at hand."""
         mixture = tuple((adapter.hash, strength) for adapter, strength in styles)
         if mixture not in self._styled:
-            self._styled = {mixture: TransformerGenerator(self._engine.styled(styles))}
+            self._styled = {mixture: TransformerGenerator(self._engine.styled(styles), self._choice)}
         return self._styled[mixture]
 
     @property
@@ -128,9 +134,23 @@ class TransformerGenerator:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[Progress]:
         lanes = LANES // 2 if sampling.guidance != 1 and len(task.text) else LANES
-        for first in range(0, len(seeds), lanes):
-            for progress in self._generate_group(task, seeds[first : first + lanes], sampling, cancelled):
-                yield progress._replace(candidate=progress.candidate + first)
+        choice = self._choice if sampling.temperature > 0 else None
+        drafts = DRAFTS if choice else 1
+        drawn = [(*seed, *((DRAFT, draft) if draft else ())) for draft in range(drafts) for seed in seeds]
+        heard: list[list[Progress]] = [[] for _ in drawn]
+        for first in range(0, len(drawn), lanes):
+            for progress in self._generate_group(task, drawn[first : first + lanes], sampling, cancelled):
+                progress = progress._replace(candidate=progress.candidate + first)
+                heard[progress.candidate].append(progress)
+                if progress.candidate < len(seeds):
+                    yield progress
+        if choice is None:
+            return
+        for candidate in range(len(seeds)):
+            mine = heard[candidate :: len(seeds)]
+            best = choice.best(task, [[row for progress in draft for row in progress.rows] for draft in mine])
+            if best:
+                yield from (progress._replace(candidate=candidate) for progress in mine[best])
 
     def _generate_group(
         self, task: Task, seeds: Sequence[Sequence[int]], sampling: Sampling, cancelled: Callable[[], bool]
@@ -243,7 +263,7 @@ def _view(task: Task, stretch: list[int], draft: Draft) -> _View:
     inside = (piece.notes[:, 0] >= first) & (piece.notes[:, 0] < stop) & np.isin(piece.notes[:, 1], tracks)
     rows = piece.notes[inside & ~now[piece.notes[:, 0], piece.notes[:, 1]]]
     notes_seen = note_table(rows, programs, slots, bar_time, np.zeros(len(rows), dtype=bool))
-    plan = Plan(plan_steps, programs, slots, chords, first, bar_time, anchor(notes_seen.pitch))
+    plan = Plan(plan_steps, programs, slots, chords, first, bar_time, np.zeros(256, dtype=np.float32))
     return _View(_slice(steps, 0, split), notes_seen, plan, last_track)
 
 
@@ -259,21 +279,6 @@ def window_with_memory(piece: Piece, writing: float, stretch: list[int], limit: 
     nearest, end = window_around(piece, writing + cost, stretch, limit)
     longer, begin = with_passage(piece, passage, nearest)
     return (longer, begin, end) if begin < nearest else (piece, first, stop)
-
-
-def anchor(pitch: NDArray[np.int32]) -> NDArray[np.float32]:
-    """What the pitch classes around the region add to the logits of pitches: [256], 0 for drums. pitch: [n] of the
-    notes in sight, a kit's from 128.
-
-    The network learned to go on from what composers wrote. Going on from its own notes it would drift from the
-    key, each stray note making the next likelier; the music that is there holds it.
-    """
-    counts = np.bincount(pitch[pitch < 128] % 12, minlength=12)
-    heard = int(counts.sum())
-    share = (counts + UNHEARD) / (heard + 12 * UNHEARD)
-    result = np.zeros(256, dtype=np.float32)
-    result[:128] = ANCHORED * np.log(12 * share)[np.arange(128) % 12] * min(1.0, heard / ENOUGH_NOTES)
-    return result
 
 
 def _slice(steps: Steps, first: int, stop: int) -> Steps:

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import torch
 
+from models.choice import Choice
 from models.constraints import Controls
 from models.engine import Engine
 from models.errors import UserError
@@ -113,7 +114,7 @@ def constraints(args: argparse.Namespace) -> None:
     """Violations over random requests, by control, as the validator finds them in the finished candidates."""
     from random_requests import answered  # stands beside this script, and needs the assistant
 
-    generator = TransformerGenerator(Engine(args.weights))
+    generator = TransformerGenerator(Engine(args.weights), Choice.load(args.weights))
     asked: dict[str, Callable[[Controls], bool]] = {
         "any": lambda controls: True,
         "key": lambda controls: controls.key is not None,

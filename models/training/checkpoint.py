@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.architecture import MEMORY_FILES, MEMORY_TABLE, MODEL_FILE, MODEL_TYPE, ModelConfig
+from models.architecture import CHOICE_FILE, MEMORY_FILES, MEMORY_TABLE, MODEL_FILE, MODEL_TYPE, ModelConfig
 from models.figures import OF_FIELD
 from models.transformer import MusicTransformer
 
@@ -119,6 +119,7 @@ def export_weights(
         for name, kinds in zip(MEMORY_FILES, OF_FIELD, strict=True):
             rows = slice(kinds.start * model.config.memory_rows, kinds.stop * model.config.memory_rows)
             save_file({"values": values[rows].clone(), "scale": scale[rows].clone()}, folder / name)
+    (folder / CHOICE_FILE).unlink(missing_ok=True)  # it was fitted on what other weights wrote
     digest = weights_digest(folder)
     config = {"model_type": MODEL_TYPE, "architecture": asdict(model.config), "sha256": digest, **info}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
@@ -128,7 +129,7 @@ def export_weights(
 def weights_digest(folder: Path) -> str:
     """sha256 of a folder's weights, one file after the other."""
     digest = hashlib.sha256()
-    for name in (MODEL_FILE, *MEMORY_FILES):
+    for name in (MODEL_FILE, *MEMORY_FILES, CHOICE_FILE):
         if (folder / name).exists():
             digest.update((folder / name).read_bytes())
     return digest.hexdigest()

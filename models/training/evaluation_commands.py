@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 
 from models.baselines import MarkovGenerator, copied_rows
+from models.choice import MARKS, Choice
 from models.engine import Engine, Sampling
 from models.errors import UserError
-from models.generators import Rows, Task, TransformerGenerator
+from models.generators import DRAFTS, Rows, Task, TransformerGenerator
+from models.training import choosing
 from models.training.checkpoint import load_weights
+from models.training.choosing import ANSWERS
 from models.training.evaluation import cached_markov
 from models.training.evaluation_copying import share_known, training_windows, window_hashes
 from models.training.evaluation_memory import Recall, first_bar_ms, measure, places
@@ -65,6 +68,7 @@ def add_commands(commands: Any, weights: Path) -> None:
         command.add_argument("--candidates", type=int, default=4, help="answers of the network a piece")
         command.add_argument("--temperature", type=float, default=Sampling().temperature)
         command.add_argument("--top-p", type=float, default=Sampling().top_p)
+        command.add_argument("--one-draft", action="store_true", help="keep the first draft instead of the best")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=1)
         command.add_argument("--without-markov", action="store_true", help="leave the baseline out")
@@ -75,6 +79,7 @@ def add_commands(commands: Any, weights: Path) -> None:
     add("tasks", _tasks, "continue, fill and accompany held-out pieces", 40)
     add("statistics", _statistics, "entropy, scale and groove of 16-bar pieces", 40)
     add("copying", _copying, "how much is found in the training set, note for note", 60)
+    add("choice", _choice, "what keeping the best of several drafts changes", 120)
     add("memory", _memory, "what earlier passages are worth in pieces longer than a window", 150)
 
 
@@ -92,7 +97,9 @@ def _items(args: argparse.Namespace) -> tuple[list[Item], list[Item]]:
 def _writers(args: argparse.Namespace, training: Sequence[Item]) -> dict[str, Writer]:
     """The network and, unless it is left out, the Markov baseline, which answers once."""
     sampling = Sampling(args.temperature, args.top_p)
-    found = {NETWORK: writer(TransformerGenerator(Engine(args.weights)), args.candidates, sampling, args.seed)}
+    choice = None if args.one_draft else Choice.load(args.weights)
+    generator = TransformerGenerator(Engine(args.weights), choice)
+    found = {NETWORK: writer(generator, args.candidates, sampling, args.seed)}
     if not args.without_markov:
         say("the Markov baseline ...")
         model = cached_markov(training, args.shards, args.markov_cache, MARKOV_LENGTH, MARKOV_PER_PIECE)
@@ -172,6 +179,24 @@ def _statistics(args: argparse.Namespace) -> None:
     tables = {"mean": list(means.values()), "away from the composers": away}
     title = f"{len(excerpts)} pieces of 16 bars, written from instruments, meter and tempo alone"
     _report(args, title, tables, {"sets": count_by_set(excerpts)})
+
+
+def _choice(args: argparse.Namespace) -> None:
+    held_out, _ = _items(args)
+    choice = Choice.load(args.weights)
+    if choice is None:
+        raise UserError(f"{args.weights} has no table to choose by", "Make one with scripts/fit_choice.py.")
+    write = writer(
+        TransformerGenerator(Engine(args.weights)), ANSWERS, Sampling(args.temperature, args.top_p), args.seed
+    )
+    found = choosing.groups(choosing.places(held_out, args.pieces), write, say)
+    lines = choosing.marks_table(choice, found, DRAFTS)
+    turned = [Line(mark, lines[0].count, {line.name: line.figures[mark] for line in lines}) for mark in MARKS]
+    shares = choosing.recognised(choice, found)
+    title = f"Marks of what is written where tracks go on, {lines[0].count} places of the {args.split} split"
+    _report(args, title, {"mark": turned}, {"recognised": shares})
+    for name, share in shares.items():
+        print(f"{name}: the composer's notes are preferred to a draft in {share:.1%} of comparisons")
 
 
 def _memory(args: argparse.Namespace) -> None:

@@ -202,6 +202,8 @@ def writer(generator: Generator, candidates: int, sampling: Sampling, seed: int 
         rows: list[Rows] = [[] for _ in range(candidates)]
         seeds = [(seed, number) for number in range(candidates)]
         for progress in generator.generate(task, seeds, sampling, lambda: False):
+            if progress.done == 1:
+                rows[progress.candidate] = []
             rows[progress.candidate].extend(progress.rows)
         return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import torch
 
 from models.architecture import SIZES
 from models.baselines import MarkovGenerator, copied_rows
+from models.choice import MARKS
 from models.engine import Sampling
 from models.markov import MarkovModel
 from models.piece import DRUMS, Piece
-from models.training.checkpoint import export_weights
+from models.training.checkpoint import export_weights, weights_digest
 from models.training.evaluation_copying import share_known, training_windows, window_hashes
 from models.training.evaluation_music import (
     BETTER,
@@ -34,6 +36,7 @@ from models.training.evaluation_music import (
 from models.training.sampling import transpose
 from models.training.shards import Item, write_shards
 from scripts.evaluate import main
+from scripts.fit_choice import main as fit_choice
 from tests.builders import random_model, random_piece
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -221,6 +224,24 @@ def test_a_sub_command_prints_what_it_writes(
             for column, value in line.items():
                 if isinstance(value, float):
                     assert f"{value:.3f}" in printed, column
+
+
+def test_a_table_is_fitted_and_what_it_changes_is_printed(
+    common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(common[2], weights)
+    assert main(["choice", common[0], "--weights", str(weights)]) == 2
+    assert "fit_choice.py" in capsys.readouterr().err
+    before = json.loads((weights / "config.json").read_text("utf-8"))["sha256"]
+    assert fit_choice([common[0], "--weights", str(weights), "--places", "8"]) == 0
+    config = json.loads((weights / "config.json").read_text("utf-8"))
+    assert config["sha256"] == weights_digest(weights) != before
+    target = tmp_path / "out.json"
+    assert main(["choice", common[0], "--weights", str(weights), "--pieces", "8", "--json", str(target)]) == 0
+    printed, lines = capsys.readouterr().out, json.loads(target.read_text("utf-8"))["tables"]["mark"]
+    assert [line["name"] for line in lines] == list(MARKS)
+    assert all({"composer", "a draft"} < set(line) and line["name"] in printed for line in lines)
 
 
 def test_memory_tells_nats_with_and_without_a_passage(

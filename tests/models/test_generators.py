@@ -19,7 +19,6 @@ from models.generators import (
     Progress,
     Task,
     TransformerGenerator,
-    anchor,
     stretches,
     window_around,
 )
@@ -163,24 +162,3 @@ def test_scattered_cells_are_all_written(folder: Path) -> None:
         counts = Counter((row[0], row[1]) for p in progress if p.candidate == candidate for row in p.rows)
         assert set(counts) == {(bar, track) for bar, track in np.argwhere(task.region).tolist()}
         assert set(counts.values()) <= {1, 2, 3}
-
-
-@given(st.lists(st.integers(0, 127), max_size=60), st.integers(0, 11))
-def test_the_anchor_favours_what_is_heard_and_leaves_drums_alone(pitches: list[int], semitones: int) -> None:
-    heard = np.array([*pitches, 128 + 36, 128 + 38], dtype=np.int32)
-    added = anchor(heard)
-    assert (added[128:] == 0).all() and np.isfinite(added).all()
-    if not pitches:
-        assert (added == 0).all()
-        return
-    counts = np.bincount(np.array(pitches) % 12, minlength=12)
-    order = np.argsort(counts, kind="stable")
-    assert (np.diff(added[:12][order]) >= -1e-6).all()  # heard more often, never held back more
-    assert (added[12:24] == added[:12]).all()
-    moved = anchor(np.array([60 + (pitch + semitones) % 12 for pitch in pitches], dtype=np.int32))
-    assert np.allclose(np.roll(added[:12], semitones), moved[:12])
-
-
-def test_the_anchor_is_weaker_where_little_is_heard() -> None:
-    few, many = (np.ptp(anchor(np.tile([60, 62, 64], n).astype(np.int32))) for n in (2, 200))
-    assert 0 < few < many
