@@ -27,7 +27,7 @@ import numpy as np
 from assistant.pipeline import Options, Request, part_request, propose, task_of, warm, weights_folder
 from models.constraints import Controls
 from models.engine import LANES, Engine, Lanes, Sampling
-from models.errors import Cancelled
+from models.errors import Cancelled, UserError
 from models.generators import TransformerGenerator
 from models.midi_file import read_midi
 from models.score import Score
@@ -234,6 +234,30 @@ def cold_start(folder: Path) -> dict[str, float]:
     return found
 
 
+def exactness(folder: Path) -> str:
+    """A table of what eight bits cost, and whether the exact engine writes what the reference network would."""
+    command = [sys.executable, "-P", "-m", "models.training.engine_checks", str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=_environment())
+    found: dict[str, float] = json.loads(done.stdout)
+    exact, rounded = found["nats"], found["nats_in_eight_bits"]
+    other = found["values"] - found["equal"] - found["close"]
+    loss = rounded / exact - 1
+    bars = [
+        Bar("nats per note lost", "0.5 %", f"{100 * loss:.3f} %", loss < 0.005),
+        Bar("values that differ", "0", f"{other:.0f}", not other),
+    ]
+    lines = [
+        f"notes of held-out pieces          {found['notes']:,.0f}",
+        f"nats per note in exact numbers    {exact:.5f}",
+        f"nats per note in eight bits       {rounded:.5f}",
+        f"requests written without chance   {found['requests']:.0f}",
+        f"values in all                     {found['values']:,.0f}",
+        f"equal to the reference's best     {found['equal']:,.0f}",
+        f"another, less than 0.0001 behind  {found['close']:,.0f}",
+    ]
+    return "\n".join(["exactness", *lines, "", *_judged(bars)])
+
+
 def _rates(spent: Sequence[Spent], name: str) -> list[Line]:
     return [
         Line(f"{name}, notes", "1/s", True, tuple(s.count / s.wall for s in spent)),
@@ -249,6 +273,8 @@ def measure(folder: Path, rounds: int, peer_too: bool, say: Callable[[str], None
         write(engine, candidates)
     peer = Peer(engine) if peer_too else None
     ours: dict[int, list[Spent]] = {1: [], LANES: []}
+    plain = _Counting(folder, bits=32)
+    exactly: dict[int, list[Spent]] = {1: [], LANES: []}
     theirs: list[Spent] = []
     read: list[float] = []
     complete: dict[int, list[float]] = {1: [], LANES: []}
@@ -257,6 +283,8 @@ def measure(folder: Path, rounds: int, peer_too: bool, say: Callable[[str], None
         for candidates, spent in ours.items():
             spent.append(write(engine, candidates, number % 6))
             complete[candidates].append(whole(engine, candidates))
+        for candidates, spent in exactly.items():
+            spent.append(write(plain, candidates, number % 6))
         read.append(bandwidth())
         if peer:
             theirs.append(peer.generate(PEER_TOKENS))
@@ -279,6 +307,7 @@ def measure(folder: Path, rounds: int, peer_too: bool, say: Callable[[str], None
     for count, times in complete.items():
         lines.append(Line(f"8 bars x 4 tracks, {count}", "ms", False, tuple(times)))
     lines += _rates(loaded, f"{LANES} candidates, cores busy")
+    lines += [_rates(spent, f"float32, {count}")[1] for count, spent in exactly.items()]
     lines.append(Line("from nothing to ready", "ms", False, tuple(1000 * s["ready"] for s in starts)))
     lines.append(Line("memory after 4 candidates", "MB", False, tuple(s["memory"] for s in starts)))
     lines.append(Line("reading memory", "GB/s", True, tuple(value / 1e9 for value in read)))
@@ -327,9 +356,12 @@ def table(title: str, lines: Sequence[Line], bars: Sequence[Bar]) -> str:
         spread = stdev(line.values) if len(line.values) > 1 else 0.0
         figures = "".join(f"{v:>10.1f}" for v in (min(line.values), line.middle, max(line.values), spread))
         rows.append(f"{line.name:<34}{line.unit:>8}{figures}{len(line.values):>8}")
-    rows += ["", f"{'bar':<34}{'wanted':>10}{'found':>12}  met"]
-    rows += [f"{b.name:<34}{b.wanted:>10}{b.found:>12}  {'yes' if b.met else 'no'}" for b in bars]
-    return "\n".join(rows)
+    return "\n".join([*rows, "", *_judged(bars)])
+
+
+def _judged(bars: Sequence[Bar]) -> list[str]:
+    rows = [f"{b.name:<34}{b.wanted:>10}{b.found:>12}  {'yes' if b.met else 'no'}" for b in bars]
+    return [f"{'bar':<34}{'wanted':>10}{'found':>12}  met", *rows]
 
 
 def run(sizes: Sequence[str], rounds: int, out: Path | None) -> None:
@@ -367,3 +399,10 @@ def _whisper(size: str) -> Callable[[str], None]:
             print(f"\r\x1b[K{size}: {what}" if what else "\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     return say
+
+
+def say_exactness() -> None:
+    """Print how exact the engine is with the weights that ship."""
+    if not (find_spec("torch") and find_spec("transformers")):
+        raise UserError("There is no reference to be held against", 'Install Descant with the extra "train".')
+    print(exactness(weights_folder()))

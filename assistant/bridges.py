@@ -2,7 +2,7 @@
 
     script ── action ──► Bridges ── read ──► Selection ── words, Score ──► ask ──► Drafted ── write ──► script
 
-Everything happens in a thread of its own, one request a DAW at a time. A second key while one runs is told so,
+Every key has a thread of its own, and one request runs a DAW at a time. A second key while one runs is told so,
 cancel ends it, and a DAW that goes away ends it too.
 """
 
@@ -30,6 +30,7 @@ from models.theory import MODES, Key
 
 SOCKET_PORT = 8734
 GROW_SECONDS = 0.8  # between two writes of candidates that grow
+STOPPED = "Stopped; nothing was written."
 DEFAULT_BARS = 4
 DEFAULT_ADDED = "bass, drums"
 _EARLY = 8  # a note up to an eighth of a bar before a bar line may belong to the bar it opens
@@ -114,41 +115,73 @@ class Desk:
     def __init__(self, daw: RemoteDaw, ask: Ask) -> None:
         self.daw = daw
         self._ask = ask
-        self._busy = threading.Lock()
-        self._cancel = threading.Event()
+        self._keys: list[threading.Event] = []  # that are not answered yet, each with what stops it; the first runs
+        self._lock = threading.Lock()  # of the keys, held for a moment
+        self._word = threading.Lock()  # held while a key is refused or a request ends, until the user has been told
 
     def pressed(self, message: Message) -> None:
         """The user pressed a key; returns at once."""
         action, options = message.get("action"), message.get("options")
         if action == "cancel":
-            self.cancel()
+            if not self.cancel():  # what the user saw at work has ended since: its candidates are meant
+                self._begin(self._drop)
         elif isinstance(action, str) and isinstance(options, Mapping | None):
-            threading.Thread(
-                target=self._run, args=(action, options or {}), name="daw request", daemon=True
-            ).start()
+            stop = threading.Event()
+            with self._lock:
+                self._keys.append(stop)  # here: a Cancel that follows at once must find it
+            self._begin(self._answer, action, options or {}, stop)
 
-    def cancel(self) -> None:
-        self._cancel.set()
+    def cancel(self) -> bool:
+        """Stop what runs; whether anything did."""
+        with self._lock:
+            for stop in self._keys:
+                stop.set()
+            return bool(self._keys)
 
-    def _run(self, action: str, options: Message) -> None:
+    @staticmethod
+    def _begin(work: Callable[..., None], *arguments: Any) -> None:
+        threading.Thread(target=work, args=arguments, name="daw request", daemon=True).start()
+
+    def _drop(self) -> None:
+        with suppress(DawError), self._word:
+            self.daw.cancel()
+
+    def _answer(self, action: str, options: Message, stop: threading.Event) -> None:
+        made, told = False, "Descant could not do it."
         with suppress(DawError):  # it has gone: nobody is there to be told
-            if not self._busy.acquire(blocking=False):
-                self.daw.say("Descant is still at work; Cancel stops it.", done=False)
-                return
+            with self._word:
+                if self._keys[0] is not stop:
+                    self._ended(stop)
+                    self.daw.say("Descant is still at work; Cancel stops it.", done=False)
+                    return
             try:
-                self._cancel.clear()
-                self.daw.say("Descant is writing ...", done=False)
-                made = propose_to(self.daw, action, options, self._ask, self._cancel.is_set)
-                self.daw.say(
-                    f"{made.candidates} candidates. Next and Previous show them, Accept keeps one."
-                    f"{' ' if made.remark else ''}{made.remark}"
-                )
-            except Cancelled:
-                self.daw.say("Stopped; nothing was written.")
-            except UserError as error:
-                self.daw.say(f"{error.message}. {error.hint}")
+                made, told = self._propose(action, options, stop)
             finally:
-                self._busy.release()
+                # Who hears of the end may press a key before our call has returned: it waits here, and is heard.
+                with self._word:
+                    if self._ended(stop) and made:
+                        told = STOPPED
+                        with suppress(DawError):
+                            self.daw.cancel()
+                    self.daw.say(told)
+
+    def _ended(self, stop: threading.Event) -> bool:
+        """A key is answered; whether it was cancelled before."""
+        with self._lock:
+            self._keys.remove(stop)
+            return stop.is_set()
+
+    def _propose(self, action: str, options: Message, stop: threading.Event) -> tuple[bool, str]:
+        """Do what a key asks for: whether candidates are there now, and what the user is told."""
+        try:
+            self.daw.say("Descant is writing ...", done=False)
+            made = propose_to(self.daw, action, options, self._ask, stop.is_set)
+        except Cancelled:
+            return False, STOPPED
+        except UserError as error:
+            return False, f"{error.message}. {error.hint}"
+        told = f"{made.candidates} candidates. Next and Previous show them, Accept keeps one."
+        return True, f"{told} {made.remark}" if made.remark else told
 
 
 # --- From a key to candidates -------------------------------------------------------------------------

@@ -298,9 +298,12 @@ def _daw(arguments: Namespace) -> None:
 
 
 def _bench(arguments: Namespace) -> None:
-    from assistant.bench import SIZES, run
+    from assistant.bench import SIZES, run, say_exactness
 
-    run(arguments.size or SIZES, max(1, arguments.rounds), arguments.json)
+    if arguments.exactness:
+        say_exactness()
+    else:
+        run(arguments.size or SIZES, max(1, arguments.rounds), arguments.json)
 
 
 def _doctor(arguments: Namespace) -> None:

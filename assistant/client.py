@@ -111,6 +111,14 @@ class Client:
         body = self._bytes("POST", f"/scores?{query}", midi, "audio/midi")
         return ScoreInfo(**json.loads(body))
 
+    def hum(self, sound: bytes, name: str = "", session: int | None = None, **words: Any) -> ScoreInfo:
+        """Send a sound file; what is hummed, whistled or played in it, as a score.
+
+        name: of the file. words: performed (its own timing, not the grid), tempo, key, grid, program.
+        """
+        query = urlencode({"name": name, **words} | ({} if session is None else {"session": session}))
+        return ScoreInfo(**json.loads(self._bytes("POST", f"/audio/hum?{query}", sound, "audio/wav")))
+
     def score(self, number: int) -> ScoreInfo:
         return ScoreInfo(**self._object("GET", f"/scores/{number}"))
 
@@ -181,6 +189,10 @@ class Client:
     def test_daw(self, name: str) -> dict[str, Any]:
         """Read, write and take back in a DAW with a clip selected; what was tried, step by step."""
         return self._object("POST", f"/daws/{name}/test")
+
+    def press_daw(self, name: str, action: str, **options: Any) -> None:
+        """The same as a key in a DAW that is connected; it tells its user what becomes of it."""
+        self._object("POST", f"/daws/{name}/press", {"action": action, "options": options})
 
     # --- Styles -------------------------------------------------------------------------------------------
 

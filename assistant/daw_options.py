@@ -12,12 +12,13 @@ VERBS = {
     "install": "write the script of a DAW, and say what to do in it",
     "remove": "delete it",
     "test": "read, write and take back in a DAW that runs, with a clip selected",
+    "sketch": "put a new piece from words onto new tracks of a DAW that runs",
     "watch": "answer every MIDI file that is dropped into a folder, for any DAW",
 }
 
 
 def add_daw(parser: CommandParser) -> None:
-    parser.usage = "descant daw list | install NAME | remove NAME | test NAME | watch FOLDER"
+    parser.usage = "descant daw list | install NAME | remove NAME | test NAME | sketch NAME WORDS | watch FOLDER"
     parser.description = """\
 Connects Descant with a DAW: select, press a key, choose among candidates, and
 undo in one step. Nothing of the DAW's own settings is changed."""
@@ -48,6 +49,9 @@ example:
             below.add_argument("--whole", action="store_true", help="write them with the music that was dropped")
             continue
         below.add_argument("name", metavar="NAME", help="as `descant daw list` names it, such as reaper")
+        if verb == "sketch":
+            below.add_argument("words", nargs="+", metavar="WORDS", help='such as "slow blues in A, piano"')
+            below.add_argument("--candidates", type=int, metavar="N", help="how many")
         if verb in ("install", "remove"):
             below.add_argument("--folder", type=Path, metavar="SCRIPTS", help="the DAW's folder of scripts")
             below.add_argument("--dry-run", action="store_true", help="only show what would be done")

@@ -38,6 +38,8 @@ def run(arguments: Namespace) -> None:
             print(line)
     elif arguments.verb == "install":
         _install(find_script(arguments.name), arguments.folder, arguments.dry_run)
+    elif arguments.verb == "sketch":
+        _sketch(find_script(arguments.name), " ".join(arguments.words), arguments.candidates)
     elif arguments.verb == "watch":
         from assistant.daw_folder import run as watch
 
@@ -204,6 +206,15 @@ def _remove(script: Script, asked: Path | None, dry_run: bool) -> None:
         print(f"{'would delete' if dry_run else 'deleted'} {len(gone)} files in {place}")
         if kept:
             print(f"what had been changed by hand is in {kept}")
+
+
+def _sketch(script: Script, words: str, candidates: int | None) -> None:
+    from assistant.client import connect
+
+    number = {} if candidates is None else {"candidates": candidates}
+    with connect() as client:
+        client.press_daw(script.name, "sketch", text=words, **number)
+    print(f"{script.title} has it; what becomes of it is said there.")
 
 
 # --- Trying -------------------------------------------------------------------------------------------

@@ -565,7 +565,7 @@ def add_common(parser: CommandParser) -> None:
         "--temperature",
         type=decimal("--temperature", 0.0, MOST_TEMPERATURE),
         metavar="T",
-        help="below 1 is safer, above 1 more daring; 0 to 2 (default: 1.05)",
+        help="below 1 is safer, above 1 more daring; 0 to 2 (default: 1)",
     )
     chance.add_argument(
         "--top-p",

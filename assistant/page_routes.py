@@ -150,7 +150,7 @@ async def sound(request: Request, body: JsonObject) -> StreamingResponse:
             async for block in blocks:
                 yield block
         finally:
-            await blocks.aclose()  # type: ignore[attr-defined]
+            await blocks.aclose()
 
     return StreamingResponse(stream(), media_type="audio/x-raw")
 

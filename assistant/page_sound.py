@@ -5,6 +5,9 @@
 The process keeps the tones it has made, so the second candidate of a proposal takes a fraction of the time of the
 first. What is short is measured before its first sample leaves, so that candidates are equally loud; of what is
 long only the beginning is. A listener that reads slowly makes it wait; one that leaves stops it.
+
+What cannot be sounded is an error, never silence: the synth refuses numbers that are none (models/synth/sound.py),
+and then its process ends, with all that it has kept, and the next one tries once more.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ import sys
 import threading
 from asyncio.subprocess import PIPE, Process
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -39,6 +42,8 @@ RINGS_ON = 1.5  # seconds after the last note that may be heard
 FADE = 0.3  # seconds, at its end
 HELD = 0.25  # seconds that a note from before the beginning has to go on to be struck there
 BLOCK = 1 << 13  # samples
+PATIENCE = 5.0  # seconds in which a process has to leave a job that was called off
+TRIES = 2  # for a sound of which nothing has been heard yet
 GONE = UserError("The synth ended unexpectedly", "Play it once more.")
 
 
@@ -53,6 +58,10 @@ class Excerpt:
     silent: tuple[int, ...] = ()
 
 
+class Broken(UserError):
+    """The synth computed what are no numbers."""
+
+
 class Sounds:
     """The synth as the server sees it. Its process starts with the first listener."""
 
@@ -60,50 +69,73 @@ class Sounds:
         self._turn = asyncio.Lock()
         self._process: Process | None = None
         self._jobs = 0
+        self._coming: asyncio.Task[tuple[Message, bytes]] | None = None
 
     async def close(self) -> None:
         process, self._process = self._process, None
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            coming.cancel()
+            await asyncio.wait({coming})
         if process and process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
 
-    async def listen(self, excerpt: Excerpt) -> AsyncIterator[bytes]:
+    async def listen(self, excerpt: Excerpt) -> AsyncGenerator[bytes, None]:
         """Little-endian 16-bit stereo samples at 48 kHz. Raises UserError for what cannot be played.
 
         One is made at a time; the next waits until the one before has ended or was left.
         """
+        asked = {
+            "do": "play",
+            "midi": b64encode(excerpt.midi).decode(),
+            "begin": excerpt.begin,
+            "end": excerpt.end,
+            "silent": list(excerpt.silent),
+        }
         async with self._turn:
-            self._jobs += 1
-            job, process = self._jobs, await self._running()
-            assert process.stdin is not None and process.stdout is not None  # it was started with pipes
-            asked = {
-                "do": "play",
-                "job": job,
-                "midi": b64encode(excerpt.midi).decode(),
-                "begin": excerpt.begin,
-                "end": excerpt.end,
-                "silent": list(excerpt.silent),
-            }
-            ended = False
-            try:
-                process.stdin.write(pack(asked))
-                await process.stdin.drain()
-                while True:
-                    message, samples = await _receive(process)
-                    ended = message["type"] != "sound"
-                    if message["type"] == "failed":
-                        raise UserError(message["error"]["message"], message["error"]["hint"])
-                    if ended:
-                        return
-                    yield samples
-            except (OSError, asyncio.IncompleteReadError) as error:
-                ended = True
-                await self.close()
-                raise GONE from error
-            finally:
-                if not ended:
-                    await asyncio.shield(asyncio.create_task(self._stop(process, job)))
+            for tried in range(1, TRIES + 1):
+                heard = False
+                try:
+                    async with aclosing(self._samples(asked)) as blocks:
+                        async for samples in blocks:
+                            heard = True
+                            yield samples
+                    return
+                except Broken as error:
+                    if heard or tried == TRIES:
+                        raise UserError(error.message, error.hint) from error
+                    print(f"descant: {error.message}; trying once more", file=sys.stderr, flush=True)
+
+    async def _samples(self, asked: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        """What the process answers to one job. It is left without a job, or not at all."""
+        self._jobs += 1
+        job, process = self._jobs, await self._running()
+        assert process.stdin is not None  # it was started with pipes
+        ended = False
+        try:
+            process.stdin.write(pack({**asked, "job": job}))
+            await process.stdin.drain()
+            while True:
+                message, samples = await self._receive(process)
+                if message["job"] != job:
+                    continue
+                ended = message["type"] != "sound"
+                if message["type"] == "failed":
+                    if message["broken"]:
+                        await self.close()
+                    raise (Broken if message["broken"] else UserError)(message["message"], message["hint"])
+                if ended:
+                    return
+                yield samples
+        except (OSError, asyncio.IncompleteReadError) as error:
+            ended = True
+            await self.close()
+            raise GONE from error
+        finally:
+            if not ended:
+                await _whatever_happens(self._stop(process, job))
 
     async def _running(self) -> Process:
         if self._process is None or self._process.returncode is not None:
@@ -113,21 +145,46 @@ class Sounds:
     async def _stop(self, process: Process, job: int) -> None:
         """Call a job off and read what is left of it. A process that goes on all the same is ended."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert process.stdin is not None
                 process.stdin.write(pack({"do": "stop", "job": job}))
                 await process.stdin.drain()
-                while (await _receive(process))[0]["type"] == "sound":
-                    pass
+                while True:
+                    message, _ = await self._receive(process)
+                    if message["job"] == job and message["type"] != "sound":
+                        return
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             await self.close()
+
+    async def _receive(self, process: Process) -> tuple[Message, bytes]:
+        """The next message. Whoever is called off while it comes leaves the rest of it to who reads next."""
+        coming = self._coming = self._coming or asyncio.create_task(_receive(process))
+        try:
+            return await asyncio.shield(coming)
+        finally:
+            if coming.done() and self._coming is coming:
+                self._coming = None
+
+
+async def _whatever_happens(work: Coroutine[Any, Any, None]) -> None:
+    """Wait until work has ended, even if the task that waits is cancelled, over and over: else the next listener
+    would read beside it."""
+    task, cancelled = asyncio.create_task(work), False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def _receive(process: Process) -> tuple[Message, bytes]:
     assert process.stdout is not None
     size = int.from_bytes(await process.stdout.readexactly(4), "big")
     message: Message = json.loads(await process.stdout.readexactly(size))
-    return message, await process.stdout.readexactly(message.get("bytes", 0))
+    return message, await process.stdout.readexactly(message["bytes"])
 
 
 async def _start() -> Process:
@@ -255,6 +312,8 @@ class Worker:
         self._stopped = 0  # the last job that was called off
 
     def run(self) -> None:
+        from models.synth.sound import NotNumbers
+
         threading.Thread(target=self._read, daemon=True).start()
         speaker: Speaker | None = None
         while True:
@@ -262,11 +321,14 @@ class Worker:
             try:
                 speaker = speaker or Speaker()
                 self._play(speaker, asked)
-                self._send({"type": "ended"})
+                self._send(asked, "ended")
             except Exception as error:
                 hint = error.hint if isinstance(error, UserError) else "Please report it with this line."
                 message = error.message if isinstance(error, UserError) else f"The synth failed: {error}"
-                self._send({"type": "failed", "error": {"message": message, "hint": hint}})
+                broken = isinstance(error, NotNumbers)
+                self._send(asked, "failed", message=message, hint=hint, broken=broken)
+                if broken:  # nothing that it keeps can be believed any more
+                    os._exit(1)
 
     def _play(self, speaker: Speaker, asked: Message) -> None:
         from models.midi_file import read_midi
@@ -278,7 +340,7 @@ class Worker:
             if self._stopped >= asked["job"]:
                 return
             if samples:
-                self._send({"type": "sound", "bytes": len(samples)}, samples)
+                self._send(asked, "sound", samples)
 
     def _read(self) -> None:
         with suppress(OSError, ValueError):
@@ -289,9 +351,10 @@ class Worker:
                     self._asked.put(message)
         os._exit(0)  # the server is gone
 
-    def _send(self, message: dict[str, Any], more: bytes = b"") -> None:
+    def _send(self, asked: Message, what: str, samples: bytes = b"", **more: Any) -> None:
+        message = {"type": what, "job": asked["job"], "bytes": len(samples), **more}
         try:
-            self._sink.write(pack(message) + more)
+            self._sink.write(pack(message) + samples)
             self._sink.flush()
         except OSError:
             os._exit(0)

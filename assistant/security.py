@@ -43,15 +43,15 @@ class Guard:
         port: int,
         token: str,
         is_open: Callable[[str, str], bool],
-        is_upload: Callable[[str], bool],
+        most: Callable[[str], int],
     ) -> None:
-        """is_open(method, path): the few routes that need no token. is_upload(path): may have MAX_UPLOAD bytes."""
+        """is_open(method, path): the few routes that need no token. most(path): bytes that a body may have."""
         self._app = app
         self._hosts = {f"127.0.0.1:{port}".encode(), f"localhost:{port}".encode()}
         self._origins = {b"http://" + host for host in self._hosts}
         self._token = token.encode()
         self._is_open = is_open
-        self._is_upload = is_upload
+        self._most = most
         self._headers = security_headers(port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,8 +99,8 @@ class Guard:
 
     async def _with_limit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, its body cut off where it grows too large: nothing larger is ever kept."""
-        most = MAX_UPLOAD if self._is_upload(scope["path"]) else MAX_JSON
-        too_large = (413, f"More than {_size(most)} cannot be sent", "Split the piece, or leave tracks out.")
+        most = self._most(scope["path"])
+        too_large = (413, f"More than {_size(most)} cannot be sent", "Split it, or leave parts of it out.")
         lengths = _values(scope, b"content-length")
         if lengths and (not re.fullmatch(rb"\d{1,15}", lengths[0]) or int(lengths[0]) > most):
             await _discard(receive)

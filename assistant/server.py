@@ -24,11 +24,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from assistant import asking, live_routes, page_routes, style_routes
+from assistant import asking, audio_routes, live_routes, page_routes, style_routes
 from assistant.daw_routes import router as daw_router
 from assistant.facts import notes_of, score_facts
 from assistant.jobs import ENDS, Busy, Event
-from assistant.security import SUBPROTOCOL, Guard, Receive, Scope, Send, resolve_inside
+from assistant.security import MAX_JSON, MAX_UPLOAD, SUBPROTOCOL, Guard, Receive, Scope, Send, resolve_inside
 from assistant.service import Service
 from assistant.session import (
     VERDICTS,
@@ -81,10 +81,10 @@ def create_app(service: Service) -> Guard:
         },
     )
     app.state.service = service
-    others = (live_routes.router, daw_router, style_routes.router, page_routes.router)
+    others = (live_routes.router, daw_router, style_routes.router, page_routes.router, audio_routes.router)
     for router in (_open, _sessions, _scores, _proposals, _events, *others):
         app.include_router(router)
-    return Guard(app, service.running.port, service.token, _is_open, _is_upload)
+    return Guard(app, service.running.port, service.token, _is_open, _most)
 
 
 def _is_open(method: str, path: str) -> bool:
@@ -94,8 +94,11 @@ def _is_open(method: str, path: str) -> bool:
     return method == "POST" and path == "/login"
 
 
-def _is_upload(path: str) -> bool:
-    return path == "/scores" or style_routes.is_upload(path)
+def _most(path: str) -> int:
+    """Bytes that a body may have."""
+    if audio_routes.is_sound(path):
+        return audio_routes.MAX_SOUND
+    return MAX_UPLOAD if path == "/scores" or style_routes.is_upload(path) else MAX_JSON
 
 
 def _service(request: Request | WebSocket) -> Service:

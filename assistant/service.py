@@ -134,7 +134,15 @@ class Service:
         written = self._wait(self._propose(to_plain(request), stop), stop, cancelled)
         return [replace(from_plain(candidate), request=request) for candidate in written]
 
-    async def _propose(self, request: Any, stop: asyncio.Event) -> list[Any]:
+    def warm(self, request: PipelineRequest | None, cancelled: Callable[[], bool]) -> None:
+        """Have that engine started and, given a request, what it builds on read. As `propose` otherwise."""
+        from assistant.plain import to_plain
+
+        stop = asyncio.Event()
+        plain = None if request is None else to_plain(request)
+        self._wait(self._propose(plain, stop, warm=True), stop, cancelled)
+
+    async def _propose(self, request: Any, stop: asyncio.Event, warm: bool = False) -> list[Any]:
         written: list[Any] = []
 
         def listen(message: Message) -> None:
@@ -145,7 +153,7 @@ class Service:
             if self._live_engine is None:
                 self._live_engine = EngineProcess()
                 self._live_engine.start()
-            end = await self._live_engine.run({"request": request}, listen, stop)
+            end = await self._live_engine.run({"request": request, "warm": warm}, listen, stop)
         if end["type"] == "failed":
             raise UserError(end["error"]["message"], end["error"]["hint"])
         if end["type"] == "cancelled":
@@ -196,7 +204,7 @@ class Service:
     def _made_live(self) -> Live:
         from assistant.live.live import Live
 
-        live = Live(propose=self.propose, state_folder=self.folder)
+        live = Live(propose=self.propose, state_folder=self.folder, warm=self.warm)
         live.subscribe(self._hear_live)
         live.start()
         return live

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant.style_card import card
-from assistant.styles import check_free, find_style, making_folder, new_style, remember_source
+from assistant.styles import being_made, check_free, find_style, making_folder, new_style, remember_source
 from models.adapters import read_adapter
 from models.errors import UserError
 
@@ -66,6 +66,11 @@ def make_style(task: StyleTask, hear: Callable[[Event], None]) -> dict[str, Any]
     its style.json says. Raises UserError."""
     check_free(task.name, task.force)
     check_installed()
+    with being_made(task.name):
+        return _make_style(task, hear)
+
+
+def _make_style(task: StyleTask, hear: Callable[[Event], None]) -> dict[str, Any]:
     from assistant.pipeline import SAMPLE, weights_folder
     from models.training.lora import save_adapter
     from models.training.shards import read_shards

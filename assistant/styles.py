@@ -1,7 +1,7 @@
 """Styles on this computer: where they lie, how they are named on a command line, how they come and go.
 
     STYLES/NAME/   adapter_config.json, adapter_model.safetensors, adapter_memory.safetensors, style.json, README.md
-    STYLES/.making/NAME/   a training that is not done yet
+    STYLES/.making/NAME/   a training that is not done yet; .NAME.lock beside it is held while it runs
 
 A style is moved to its place in one piece when it is whole.
 """
@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from assistant.only_one import Taken, only_one
 from assistant.settings import home
 from assistant.style_options import Styles, checked_name, parse_styles
 from models.adapters import ABOUT_FILE, CONFIG_FILE, MEMORY_FILE, TENSORS_FILE, Adapter, read_adapter, styled_hash
@@ -169,6 +170,20 @@ def making_folder(name: str) -> Path:
     folder = styles_folder() / MAKING / checked_name(name)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def being_made(name: str) -> Iterator[None]:
+    """No other process trains a style of this name meanwhile, whether a command or a server started it. Raises
+    UserError where one does already; one that was killed is in nobody's way."""
+    place = styles_folder() / MAKING
+    place.mkdir(mode=0o700, exist_ok=True)
+    try:
+        with only_one(place / f".{checked_name(name)}.lock"):
+            yield
+    except Taken as error:
+        hint = "Wait until it is done, stop it, or choose another name."
+        raise UserError(f'The style "{name}" is being made already', hint) from error
 
 
 def read_card(name: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from assistant.style_training import PLAN, RUN, Event, StyleTask, error_of, task
 from assistant.styles import (
     MAKING,
     NoStyle,
+    being_made,
     check_free,
     find_style,
     making_folder,
@@ -138,6 +139,8 @@ class Trainings:
             raise UserError(f'The style "{running[0]}" is being made', "Wait until it is done, or stop it.")
         task = _task(name, said, old.task if old else None)
         check_free(name, task.force)
+        with being_made(name):  # by a command, that is
+            pass
         if task.start is not None:
             find_style(task.start)
         training = Training(name, "reading", task, files=old.files if old else 0)
@@ -157,8 +160,8 @@ class Trainings:
             if training.state in RUNNING:  # it was called off before it had begun
                 training.state = "stopped"
         if forget:
-            place = making_folder(name)
-            await asyncio.to_thread(shutil.rmtree, place, True)
+            with being_made(name):
+                await asyncio.to_thread(shutil.rmtree, making_folder(name), True)
             self._known.pop(name, None)
             training.state = "forgotten"
             self._tell(training)

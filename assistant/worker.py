@@ -3,7 +3,8 @@
 Messages go both ways as a length of four bytes and that much JSON, never anything that could hold code:
 
     in    {"do": "propose", "job": 7, "words": {...}, "midi": BASE64 or null}    {"do": "cancel", "job": 7}
-          {"do": "propose", "job": 7, "request": what plain.py makes of a Request}
+          {"do": "propose", "job": 7, "request": what plain.py makes of a Request, "warm": whether only to read
+          what that builds on; then the request may be null}
     out   {"type": "ready", "model_hash": ...}, then for every job: request, notes ..., candidate ... (or
           written ...), and one of done, cancelled, failed
 
@@ -127,7 +128,10 @@ class Worker:
             self._send({"type": "request", "job": job, "request": request})
 
         if "request" in message:
-            self._write(job, message["request"], cancelled)
+            if message.get("warm"):
+                self._read_ahead(message["request"])
+            else:
+                self._write(job, message["request"], cancelled)
             return
         from assistant.answering import answers
 
@@ -137,6 +141,13 @@ class Worker:
             self._send(
                 {"type": "candidate", "job": job, "number": answer.number, "facts": dict(answer.facts), **midis}
             )
+
+    def _read_ahead(self, request: Any) -> None:
+        from assistant.pipeline import warm
+        from assistant.plain import from_plain
+
+        if request is not None:
+            warm(from_plain(request), self._generator)
 
     def _write(self, job: int, request: Any, cancelled: Callable[[], bool]) -> None:
         """A request of the pipeline's own kind, answered in kind: what live playing asks for."""

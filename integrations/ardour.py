@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from integrations.scripts import Connection, Script, System, quoted
+from integrations.scripts import Script, System, lua_folder
 
 VERSIONS = (7, 8)
 ACTIONS = ("continue", "fill", "accompany", "next", "previous", "accept", "cancel")
 
 
 def _places(system: System) -> list[Path]:
-    if system.platform == "darwin":
-        return [system.home / "Library" / "Preferences" / f"Ardour{version}" / "scripts" for version in VERSIONS]
-    if system.platform == "win32":
-        folder = system.folder("LOCALAPPDATA", "AppData", "Local")
-        return [folder / f"Ardour{version}" / "scripts" for version in VERSIONS]
-    folder = system.folder("XDG_CONFIG_HOME", ".config")
-    return [folder / f"ardour{version}" / "scripts" for version in VERSIONS]
-
-
-def _generated(connection: Connection) -> dict[str, str]:
-    folder = quoted(connection.folder.as_posix())
-    return {"descant_folder.lua": f"-- Written by `descant daw install`.\nDESCANT_FOLDER = {folder}\n"}
+    name = "Ardour" if system.platform in ("darwin", "win32") else "ardour"
+    return [system.settings("Preferences", "Local") / f"{name}{version}" / "scripts" for version in VERSIONS]
 
 
 SCRIPT = Script(
@@ -37,7 +27,7 @@ SCRIPT = Script(
         ("../descant_background.lua", "ardour/descant_background.lua"),
         *((f"../descant_{action}.lua", f"ardour/descant_{action}.lua") for action in ACTIONS),
     ),
-    generated=_generated,
+    generated=lua_folder,
     steps=(
         "In Ardour: Edit > Lua Scripts > Script Manager > Action Hooks: set Descant in the background.",
         "In the same window's Action Scripts set Descant: Continue and the others, each with a key.",

@@ -34,7 +34,7 @@ from models.errors import UserError
 MOST_BYTES = 32 << 20  # of one message
 MOST_CONNECTIONS = 16
 GREETING_SECONDS = 5.0  # within which a connection has to say who it is
-SILENT_SECONDS = 20.0  # after which a script whose "alive" does not change is gone
+SILENT_SECONDS = 60.0  # after which a script whose "alive" does not change is gone
 POLL_SECONDS = 0.03
 BEAT_SECONDS = 1.0
 

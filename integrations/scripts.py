@@ -25,7 +25,15 @@ class System:
     def here(cls) -> System:
         return cls(sys.platform, Path.home(), os.environ)
 
-    def folder(self, variable: str, *usual: str) -> Path:
+    def settings(self, mac: str, windows: str) -> Path:
+        """Where programs keep a user's settings: a folder of ~/Library, of AppData (Roaming, Local), or .config."""
+        if self.platform == "darwin":
+            return self.home / "Library" / mac
+        if self.platform == "win32":
+            return self._named({"Roaming": "APPDATA", "Local": "LOCALAPPDATA"}[windows], "AppData", windows)
+        return self._named("XDG_CONFIG_HOME", ".config")
+
+    def _named(self, variable: str, *usual: str) -> Path:
         """What a variable of the environment names, else a folder in the user's home."""
         named = self.environment.get(variable)
         return Path(named) if named else self.home.joinpath(*usual)
@@ -61,6 +69,12 @@ class Script:
         """Every file of our folder by its name."""
         made = {name: (REMOTE / source).read_bytes() for name, source in self.files}
         return made | {name: text.encode("utf-8") for name, text in self.generated(connection).items()}
+
+
+def lua_folder(connection: Connection) -> dict[str, str]:
+    """What is generated for scripts in Lua, which have no sockets: where the program looks for their files."""
+    folder = quoted(connection.folder.as_posix())
+    return {"descant_folder.lua": f"-- Written by `descant daw install`.\nDESCANT_FOLDER = {folder}\n"}
 
 
 def quoted(text: str) -> str:

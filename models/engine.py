@@ -7,8 +7,9 @@
 The products are ONNX Runtime's (models/graphs.py); matrices are held in eight bits, one thread does it all.
 Candidates advance in lockstep in groups of LANES, idle lanes included: the matrices are read once for all
 four, and because the products always have the same shape, a candidate comes out bit for bit the same
-whether it was asked for alone or among others. A context is always read in the same chunks, so that it comes out
-the same whether or not its beginning was known from an earlier request.
+whether it was asked for alone or among others. Where the processor's products of one row are those same bits, which
+is tried, a single candidate has no idle lanes beside it. A context is always read in the same chunks, so that it
+comes out the same whether or not its beginning was known from an earlier request.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,9 +35,9 @@ from models.architecture import MEMORY_FILES, MODEL_FILE, RECENT, ModelConfig, r
 from models.constraints import Draft
 from models.errors import Cancelled, UserError
 from models.graphs import FAINT, GATES, STAGES, Picks
-from models.hints import DURATION, MEMORY, MICRO, NEXT, SAME, VELOCITY, Notes
+from models.hints import DURATION, HINTS, MEMORY, MICRO, NEXT, NONE, ONSETS, SAME, VELOCITY, Notes
 from models.lookout import Lookout
-from models.piece import MICRO_LIMIT
+from models.piece import MAX_BAR, MICRO_LIMIT
 from models.tokens import (
     END,
     FIELD_SIZES,
@@ -67,7 +69,7 @@ class Sampling(NamedTuple):
     """How fields are drawn: `temperature` 1 as learned, lower is safer; `top_p` the share of probability kept;
     `guidance` how firmly words are followed, 1 as learned (classifier-free guidance, Ho and Salimans, 2022)."""
 
-    temperature: float = 1.05
+    temperature: float = 1.0
     top_p: float = 0.93
     guidance: float = 1.0
 
@@ -125,25 +127,25 @@ class _Bound:
 
 
 class Lanes:
-    """LANES candidates' keys and values, and the embeddings of their last steps, in arrays with room to grow."""
+    """Candidates' keys and values, and the embeddings of their last steps, in arrays with room to grow."""
 
-    def __init__(self, engine: Engine, contexts: Sequence[Context], room: int = ROOM) -> None:
-        """Lanes that have no context are idle: what goes on in them costs little and means nothing."""
+    def __init__(self, engine: Engine, contexts: Sequence[Context], room: int = ROOM, count: int = LANES) -> None:
+        """Those of `count` lanes that have no context are idle: what goes on in them means nothing."""
         c = engine.config
         self._bound = _Bound(engine.sessions[1])
-        self.lengths = np.zeros((LANES, c.kv_heads), dtype=np.int32)
+        self.lengths = np.zeros((count, c.kv_heads), dtype=np.int32)
         self.lengths[: len(contexts)] = np.array([[context.length] for context in contexts])
-        self.idle = np.arange(LANES) >= len(contexts)
-        self.recent = np.zeros((LANES, RECENT, c.width), dtype=np.float32)
-        shape = (2, c.layers, LANES, c.kv_heads, int(self.lengths.max()) + room, c.head_size)
+        self.idle = np.arange(count) >= len(contexts)
+        self.recent = np.zeros((count, RECENT, c.width), dtype=np.float32)
+        shape = (2, c.layers, count, c.kv_heads, int(self.lengths.max()) + room, c.head_size)
         self._kept = np.zeros(shape, dtype=engine.held)
         for i, context in enumerate(contexts):
             self.recent[i] = context.recent
             self._kept[0, :, i, :, : context.length] = context.keys
             self._kept[1, :, i, :, : context.length] = context.values
-        self.x = np.zeros((LANES, 1, c.width), dtype=np.float32)
-        self.state = np.zeros((LANES, 1, c.width), dtype=np.float32)
-        self._total, places = np.ones(1, dtype=np.int32), np.arange(LANES * c.kv_heads)[:, None]
+        self.x = np.zeros((count, 1, c.width), dtype=np.float32)
+        self.state = np.zeros((count, 1, c.width), dtype=np.float32)
+        self._total, places = np.ones(1, dtype=np.int32), np.arange(count * c.kv_heads)[:, None]
         self._bound.give(x=self.x, places=places, lengths=self.lengths.reshape(-1), total=self._total)
         self._bound.take(state=self.state)
         self._bind()
@@ -321,6 +323,7 @@ class Engine:
                     "Make it again from the same folder with `descant style train`.",
                 )
         other = copy.copy(self)
+        other.__dict__.pop("rows_alone", None)
         other._load(merged(self._raw, active))
         other.memory = self._with_rows(active) if self.memory else []
         other.model_hash = styled_hash(self.model_hash, active)
@@ -450,14 +453,37 @@ class Engine:
             bound.run()
         return Context(kept[0, :, 0], kept[1, :, 0], trail[-RECENT:]), states
 
-    def lanes(self, contexts: Sequence[Context]) -> Lanes:
-        """Lanes that go on from contexts, one each."""
-        return Lanes(self, contexts)
+    @cached_property
+    def rows_alone(self) -> bool:
+        """Whether on this processor a row comes out bit for bit the same alone and among LANES.
+
+        Then one candidate needs no idle lanes beside it. Products may go another way for a single row; that hangs
+        on the processor, so it is tried.
+        """
+        c, rng = self.config, np.random.default_rng(0)
+        shape = (2, c.layers, c.kv_heads, 9, c.head_size)
+        keys, values = (127 * rng.uniform(-1, 1, shape)).astype(self.held)
+        context = Context(keys, values, rng.standard_normal((RECENT, c.width)).astype(np.float32))
+        facts, time = (
+            rng.integers(1, c.vocabulary, (LANES, WIDTH), dtype=np.int32),
+            np.arange(LANES, dtype=np.int32),
+        )
+        hints, targets = np.full((LANES, HINTS), NONE, np.int32), np.ones((LANES, len(FIELDS)), np.int32)
+        onsets, chord = np.zeros((LANES, ONSETS, MAX_BAR), dtype=bool), np.zeros(LANES, np.int32)
+
+        def results(rows: slice) -> list[Floats]:
+            count = len(facts[rows])
+            lanes = Lanes(self, [context] * count, 1, count)
+            states = Engine.step(self, lanes, facts[rows], time[rows])  # not one that counts or listens
+            return [states, *self.logits(states, targets[rows], chord[rows], hints[rows], onsets[rows])]
+
+        among, alone = results(slice(None)), [results(slice(i, i + 1)) for i in range(LANES)]
+        return all((row[k][0] == among[k][i]).all() for i, row in enumerate(alone) for k in range(len(among)))
 
     def step(self, lanes: Lanes, facts: Ints, time: Ints) -> Floats:
-        """States of one more step in each of LANES lanes: [LANES, width], overwritten by the next step.
+        """States of one more step in each of n lanes: [n, width], overwritten by the next step.
 
-        facts: [LANES, WIDTH]; time: [LANES].
+        facts: [n, WIDTH]; time: [n].
         """
         fresh = self._embedding[facts].sum(axis=1)
         np.einsum("lkw,kw->lw", lanes.recent, self._mixed_in, out=lanes.x[:, 0])
@@ -550,24 +576,25 @@ class Engine:
 
         Yields as cells are finished. Raises Cancelled within a step of `cancelled()` turning true.
         """
-        apart = LANES // 2 if wordless else LANES
+        count = 1 if len(drafts) == 1 and not wordless and self.rows_alone else LANES
+        apart = count // 2 if wordless else count
         spare = list(contexts[:1]) * (apart - len(contexts)) if wordless else []
-        lanes = self.lanes([*contexts, *spare, *wordless])
-        lookout = Lookout(notes, LANES, plan.programs, plan.slots, plan.first)
+        lanes = Lanes(self, [*contexts, *spare, *wordless], count=count)
+        lookout = Lookout(notes, count, plan.programs, plan.slots, plan.first)
         desk = Desk(self, lanes.state[:, 0], lookout.table, lookout.onsets, sampling)
         desk.hold_to(plan.anchor)
         if wordless:
             desk.guide()
         kinds = (plan.headers.facts[:, 0] - OFFSET["kind"]).tolist()
         at = [0] * len(drafts)  # the header each lane is at
-        facts = np.zeros((LANES, WIDTH), dtype=np.int32)
-        time = np.zeros(LANES, dtype=np.int32)
+        facts = np.zeros((count, WIDTH), dtype=np.int32)
+        time = np.zeros(count, dtype=np.int32)
         facts[: len(drafts)], time[: len(drafts)] = plan.headers.facts[0], plan.headers.time[0]
         writing = list(range(len(drafts)))
         while writing:
             if cancelled():
                 raise Cancelled
-            facts[apart:], time[apart:] = facts[: LANES - apart], time[: LANES - apart]
+            facts[apart:], time[apart:] = facts[: count - apart], time[: count - apart]
             self.step(lanes, facts, time)
             writers = [(i, drafts[i]) for i in writing if kinds[at[i]] == TRACK_TARGET]
             entered = False

@@ -12,6 +12,7 @@ is what makes this worth it on a processor. Figures of intervals are the same in
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -171,6 +172,14 @@ class Words:
         ago = np.minimum(-(place // np.maximum(past.length, 1)), 5)
         words[25] = np.where(known[0], np.where(place >= 0, place, MAX_BAR + ago), NONE)
         words[26], words[27], words[28] = past.length, past.program, others
+        return self.rows_of_past()
+
+    def set_past(self, row: int, words: list[int]) -> None:
+        """The first words of one prediction, as past_words has them."""
+        self._words[: len(_PAST), row] = words
+
+    def rows_of_past(self) -> IntArray:
+        """Rows for the position, from the words of the past."""
         return self._desks[0].rows()
 
     def of_position(self, past: Past, position: IntArray, reference: IntArray, sounding: IntArray) -> IntArray:
@@ -191,3 +200,22 @@ class Words:
         words[34] = np.where(past.start[0] != NONE, pitch - past.pitch[0] + 256, NONE)
         words[35] = pitch
         return self._desks[2].rows()
+
+
+def past_words(past: list[list[int]], begin: int, length: int, program: int, others: int) -> list[int]:
+    """The words of one prediction that do not depend on its note: those of Words.of_past.
+
+    past: start, end, pitch, duration, velocity and micro of the track's last notes, the latest first, at most LAGS.
+    """
+    notes = [*past, *[[NONE] * 6] * (LAGS - len(past))]
+    since, interval = [], []
+    for (start, _, pitch, *_), (earlier, _, lower, *_) in pairwise(notes):
+        since.append(NONE if earlier == NONE else min(start - earlier, 2 * MAX_BAR))
+        interval.append(NONE if earlier == NONE else pitch - lower + 256)
+    starts, ends, pitches, durations, velocities, micros = zip(*notes, strict=True)
+    silent = [NONE if end == NONE else min(max(end - begin, -1), MAX_BAR) + 1 for end in ends[:3]]
+    place = starts[0] - begin
+    where = place if place >= 0 else MAX_BAR + min(-(place // max(length, 1)), 5)
+    together = NONE if since[0] == NONE else int(since[0] == 0)
+    tail = [together, where if past else NONE, length, program, others]
+    return [*since, *interval, *silent, *pitches[:3], *durations[:3], *velocities[:4], *micros[:3], *tail]

@@ -1,17 +1,20 @@
-"""The network of models/transformer.py as four ONNX graphs, which models/engine.py runs one after the other.
+"""The network of models/transformer.py as ONNX graphs, which models/engine.py runs one after the other.
 
-    trunk       embedded steps, keys and values so far   -> states, keys and values with theirs
-    position    states, hints                            -> what the other fields go on from, positions drawn
-    pitch       position and the chord there, hints      -> pitches drawn
-    rest        pitch, hints                             -> duration, velocity and micro drawn
+    read        embedded steps of one context, keys and values so far    -> states, keys and values with theirs
+    step        one embedded step of each lane, the same                 -> states, keys and values with theirs
+    position    states, what they are told                               -> what other fields go on from, positions
+    pitch       position and the chord there, what they are told         -> pitches drawn
+    rest        pitch, what they are told                                -> duration, velocity and micro drawn
 
 Values are drawn inside of the graphs, under masks, from random numbers that are given. Matrices are held in eight
-bits with a scale for every BLOCK or fewer of a row's numbers, or exactly (`bits` 32).
+bits with a scale for every BLOCK or fewer of a row's numbers, keys and values in eight bits with a scale for each
+column; or all of them exactly (`bits` 32). Small operations cost more than their arithmetic, so there are few.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +22,12 @@ from numpy.typing import NDArray
 from models.architecture import NORM_EPSILON, ModelConfig
 from models.hints import (
     AFTER,
-    DURATION,
     ECHOES,
-    HINTS,
     LEVELS,
     MEMORY,
-    MICRO,
-    NEXT,
-    NONE,
     ONSETS,
     PROFILE,
     REFERENCE,
-    SAME,
     SOUNDING,
     VELOCITY,
 )
@@ -39,10 +36,12 @@ from models.piece import MAX_BAR, VELOCITY_BINS
 from models.tokens import FIELD_SIZES, FIELDS, WIDEST_INTERVAL
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
 Weights = Mapping[str, Floats]
 BLOCK = 64
 STAGES = ((0,), (1,), (2, 3, 4))  # fields that one graph draws
-FAINT = -1e30  # the logit of what is not allowed
+FAINT = -1e30  # what is added to the logit of what is not allowed
+REACH = 7.0  # standard deviations of keys and values that eight bits hold
 
 
 class Network(Graph):
@@ -56,10 +55,13 @@ class Network(Graph):
         """Whole numbers as a constant."""
         return self.constant(np.array(numbers, dtype=np.int64))
 
-    def matmul(self, x: str, matrix: Floats) -> str:
-        """x @ matrix.T. matrix: [out, in]."""
+    def matmul(self, x: str, matrix: Floats, bias: Floats | None = None, name: str = "") -> str:
+        """x @ matrix.T + bias. matrix: [out, in]; bias: [out]."""
+        names = [name] if name else []
         if self.bits == 32:
-            return self.op("MatMul", x, self.constant(matrix.T))
+            if bias is None:
+                return self.op("MatMul", x, self.constant(matrix.T), names=names)
+            return self.op("Add", self.op("MatMul", x, self.constant(matrix.T)), self.constant(bias), names=names)
         rows, columns = matrix.shape
         block = next((size for size in (BLOCK, 32, 16) if columns % size == 0), 16)
         values, scales = quantised(matrix, block)
@@ -68,11 +70,13 @@ class Network(Graph):
             x,
             self.constant(values),
             self.constant(scales),
+            *([] if bias is None else ["", "", self.constant(bias)]),
             K=columns,
             N=rows,
             bits=8,
             block_size=block,
             accuracy_level=4,  # products of eight-bit numbers
+            names=names,
         )
 
     def linear(self, x: str, name: str) -> str:
@@ -94,41 +98,26 @@ class Network(Graph):
         active = self.op("QuickGelu", gate, alpha=1.0)  # with alpha 1 it is SiLU
         return self.linear(self.op("Mul", active, up), f"{name}.down")
 
-    def part(self, table: str, where: slice) -> str:
-        """Some columns of a table: [n, columns]."""
-        return self.op("Slice", table, self.of(where.start), self.of(where.stop), self.of(1))
-
-    def column(self, table: str, index: int) -> str:
-        """One column of a table: [n]."""
-        return self.op("Gather", table, self.constant(np.array(index, dtype=np.int64)), axis=1)
-
     def rows(self, table: NDArray[np.generic], index: str) -> str:
-        """Rows of a constant; -1 names the last one."""
+        """Rows of a constant."""
         return self.op("Gather", self.constant(table), index, axis=0)
 
-    def picked(self, table: str, index: str) -> str:
-        """For every row of index the values that it names in the same row of the table; -1 names the last one."""
-        return self.op("GatherElements", table, index, axis=1)
-
-    def draw(self, logits: str, mask: str, random: str, sampling: tuple[str, str], size: int) -> str:
+    def draw(self, logits: str, blend: str, mask: str, random: str, top_p: str, size: int, name: str) -> str:
         """One allowed value a row: [n, 1].
 
-        mask: [n, size] True where allowed. random: [n, 1] in 0..1, a little less than 1 at most. sampling: one over
-        the temperature, and the share of probability that is kept: [1] each.
+        The fewest and likeliest values that reach the probability top_p, [1], are kept (nucleus sampling, Holtzman
+        et al., 2020). blend: [n, n] how much of each row's logits goes into each row's, over the temperature. mask:
+        [n, size] what is added then, FAINT where not allowed. random: [n, 1] in 0..1, a little less at most.
         """
-        sharpness, top_p = sampling
-        nothing, along = self.constant(np.array(0, dtype=np.float32)), self.constant(np.array(1, dtype=np.int64))
-        allowed = self.op(
-            "Where", mask, self.op("Mul", logits, sharpness), self.constant(np.array(FAINT, dtype=np.float32))
-        )
-        chance = self.op("Softmax", allowed, axis=-1)
+        chance = self.op("Softmax", self.op("Gemm", blend, logits, mask), axis=-1)
         ordered, value = self.op("TopK", chance, self.of(size), outputs=2, axis=-1, largest=1, sorted=1)
-        before = self.op("CumSum", ordered, along, exclusive=1)
-        kept = self.op("Where", self.op("Less", before, top_p), ordered, nothing)
-        total = self.op("CumSum", kept, along)
-        end = self.op("Mul", random, self.part(total, slice(size - 1, size)))
-        passed = self.op("Cast", self.op("LessOrEqual", total, end), to=7)
-        return self.picked(value, self.op("ReduceSum", passed, self.of(1), keepdims=1))
+        reached = self.op("CumSum", ordered, self.constant(np.array(1, dtype=np.int64)))
+        whole = self.constant(np.array(1, dtype=np.float32))
+        ends = self.op("Where", self.op("Less", reached, top_p), whole, reached)
+        wanted = self.op("Mul", random, self.op("ReduceMin", ends, self.of(1), keepdims=1))
+        beyond = self.op("Cast", self.op("Greater", reached, wanted), to=3)
+        first = self.op("ArgMax", beyond, axis=1, keepdims=1)
+        return self.op("GatherElements", value, first, axis=1, names=[name])
 
 
 def quantised(matrix: Floats, block: int) -> tuple[NDArray[np.uint8], Floats]:
@@ -143,70 +132,234 @@ def quantised(matrix: Floats, block: int) -> tuple[NDArray[np.uint8], Floats]:
     return values.astype(np.uint8), scales.ravel()
 
 
-def trunk(config: ModelConfig, raw: Weights, bits: int) -> bytes:
-    """The graph of a pass over steps.
+class _Trunk(Network):
+    """A graph of the main network, but for how queries and keys are turned and attend."""
 
-    x: [batch, steps, width] embedded steps. cos, sin: [batch * steps * (heads + kv_heads), head_size / 2] of the
-    rotations of every head of every step; places: [1, as many] 0, 1, 2, ... lengths: [batch] steps known in all,
-    less one; total: the longest of these, and one. keys.i, values.i: [batch, kv_heads, room, head_size], written to
-    in place.
-    state: [batch, steps, width].
-    """
-    c, g = config, Network(config, raw, bits)
-    rotated = c.heads + c.kv_heads
-    x = g.input("x", np.float32, ("batch", "steps", c.width))
-    turns = [g.input(name, np.float32, ("turns", c.head_size // 2)) for name in ("cos", "sin")]
-    places = g.input("places", np.int64, (1, "turns"))
-    lengths, total = g.input("lengths", np.int32, ("batch",)), g.input("total", np.int32, (1,))
-    parts = [c.heads * c.head_size, c.kv_heads * c.head_size]
-    size = g.op("Slice", g.op("Shape", x), g.of(0), g.of(2))
-    flat = g.op("Concat", size, g.of(sum(parts)), axis=0)
-    update = None
-    for i in range(c.layers):
-        block = f"blocks.{i}"
-        norm = raw[f"{block}.attention_norm.weight"]
-        if update is None:
-            normal = g.normalise(x, norm)
-        else:
-            normal, x = g.normalised_sum(x, update, norm)
-        mixed = g.linear(normal, f"{block}.attention.qkv")
-        turning, value = g.op("Split", mixed, g.of(sum(parts), parts[1]), outputs=2, axis=2)
-        turning = g.op("Reshape", turning, g.of(-1, rotated, c.head_size))
-        turning = g.normalise(turning, np.ones(c.head_size, dtype=np.float32))
-        weights = [raw[f"{block}.attention.{name}.weight"] for name in ("query_norm", "key_norm")]
-        turning = g.op("Mul", turning, g.constant(np.repeat(np.stack(weights), [c.heads, c.kv_heads], axis=0)))
-        # Every head of every step is a step of its own, with its own angles.
-        turning = g.op("Reshape", turning, g.of(1, -1, c.head_size))
-        turning = g.op("RotaryEmbedding", turning, places, *turns, num_heads=1)
-        query, key = g.op("Split", g.op("Reshape", turning, flat), g.of(*parts), outputs=2, axis=2)
-        room = ("batch", c.kv_heads, "room", c.head_size)
-        mixed, *written = g.op(
+    def __init__(self, config: ModelConfig, raw: Weights, bits: int, batch: str, heads: int, kv_heads: int) -> None:
+        """batch, heads, kv_heads: those of attention."""
+        super().__init__(config, raw, bits)
+        self.heads, self.kv_heads = heads, kv_heads
+        self.held = np.float32 if bits == 32 else np.int8
+        self.room = (batch, kv_heads, "room", config.head_size)
+        self.lengths, self.total = self.input("lengths", np.int32, (batch,)), self.input("total", np.int32, (1,))
+
+    def attend(self, layer: int, query: str, key: str, value: str, *turns: str) -> str:
+        """What queries find among all keys and values, those that are given included.
+
+        query, key, value: [batch, steps, their heads * head_size]. turns: cosines, sines and places of rotations,
+        for keys and queries that are not turned yet.
+        """
+        scales: list[str] = []
+        attributes: dict[str, Any] = {"num_heads": self.heads, "kv_num_heads": self.kv_heads}
+        if self.held is np.int8:
+            kinds = dict.fromkeys(("k_quant_type", "v_quant_type"), "PER_CHANNEL")
+            attributes |= {"kv_cache_bit_width": 8, **kinds}
+            steps = kept_scales(self.config, self.raw, layer)
+            scales = ["", "", *(self.constant(np.tile(step, self.kv_heads)) for step in steps)]
+        if turns:
+            attributes["do_rotary"] = 1
+        mixed, *written = self.op(
             "GroupQueryAttention",
             query,
             key,
             value,
-            *(g.input(f"{name}.{i}", np.float32, room) for name in ("keys", "values")),
-            lengths,
-            total,
-            names=[f"mixed.{i}", f"keys_out.{i}", f"values_out.{i}"],
-            num_heads=c.heads,
-            kv_num_heads=c.kv_heads,
+            *(self.input(f"{name}.{layer}", self.held, self.room) for name in ("keys", "values")),
+            self.lengths,
+            self.total,
+            *(turns or [""] * 3),
+            *scales,
+            names=[f"mixed.{layer}", f"keys_out.{layer}", f"values_out.{layer}"],
+            **attributes,
         )
         for name in written:
-            g.output(name, np.float32, room)
-        mixed = g.linear(mixed, f"{block}.attention.out")
-        normal, x = g.normalised_sum(x, mixed, raw[f"{block}.mlp_norm.weight"])
-        update = g.swiglu(normal, f"{block}.mlp")
-    g.op(
-        "SkipSimplifiedLayerNormalization",
-        x,
-        update or x,
-        g.constant(raw["final_norm.weight"]),
-        names=["state"],
-        epsilon=NORM_EPSILON,
-    )
-    g.output("state", np.float32, ("batch", "steps", c.width))
+            self.output(name, self.held, self.room)
+        found: str = mixed
+        return found
+
+    def layers(self, x: str, attention: Callable[[int, str], str]) -> None:
+        """The way of steps [batch, steps, width] through all layers. attention: what a layer's attention makes of
+        queries, keys and values that are side by side."""
+        raw, update = self.raw, ""
+        for i in range(self.config.layers):
+            block = f"blocks.{i}"
+            norm = raw[f"{block}.attention_norm.weight"]
+            if update:
+                normal, x = self.normalised_sum(x, update, norm)
+            else:
+                normal = self.normalise(x, norm)
+            mixed = self.linear(attention(i, normal), f"{block}.attention.out")
+            normal, x = self.normalised_sum(x, mixed, raw[f"{block}.mlp_norm.weight"])
+            update = self.swiglu(normal, f"{block}.mlp")
+        final = self.constant(raw["final_norm.weight"])
+        self.op("SkipSimplifiedLayerNormalization", x, update, final, names=["state"], epsilon=NORM_EPSILON)
+        self.output("state", np.float32, ("batch", "steps", self.config.width))
+
+
+def kept_scales(config: ModelConfig, raw: Weights, layer: int) -> tuple[Floats, Floats]:
+    """What one of the 127 levels of keys and of values is worth, [head_size] each; REACH deviations in all.
+
+    Deviations go by the weights: what is multiplied by them is normalised. Two halves of a key are turned into one
+    another, and all key heads have the same scales.
+    """
+    block = f"blocks.{layer}.attention"
+    keys = np.abs(raw[f"{block}.key_norm.weight"]).reshape(2, -1).max(axis=0)
+    norm = raw[f"blocks.{layer}.attention_norm.weight"]
+    matrix = raw[f"{block}.qkv.weight"][-config.kv_heads * config.head_size :] * norm
+    values = np.sqrt((matrix**2).sum(axis=1)).reshape(config.kv_heads, -1).max(axis=0)
+    step = np.float32(REACH / 127)
+    return np.tile(keys, 2) * step, np.maximum(values, 1e-6) * step
+
+
+def read(config: ModelConfig, raw: Weights, bits: int) -> bytes:
+    """The graph that reads steps of one context.
+
+    x: [1, steps, width] embedded steps. cos, sin: [steps * (heads + kv_heads), head_size / 2] of the rotations of
+    every head of every step; places: [1, as many] 0, 1, 2, ... lengths: [1] steps known in all, less one; total:
+    and one. keys.i, values.i: [1, kv_heads, room, head_size], written to in place. state: [1, steps, width].
+    """
+    c, g = config, _Trunk(config, raw, bits, "batch", config.heads, config.kv_heads)
+    x = g.input("x", np.float32, ("batch", "steps", c.width))
+    turns = [g.input(name, np.float32, ("turns", c.head_size // 2)) for name in ("cos", "sin")]
+    places = g.input("places", np.int64, (1, "turns"))
+    parts = [c.heads * c.head_size, c.kv_heads * c.head_size]
+
+    def attention(layer: int, normal: str) -> str:
+        block = f"blocks.{layer}.attention"
+        turning, value = g.op(
+            "Split", g.linear(normal, f"{block}.qkv"), g.of(sum(parts), parts[1]), outputs=2, axis=2
+        )
+        turning = g.op("Reshape", turning, g.of(-1, c.heads + c.kv_heads, c.head_size))
+        turning = g.normalise(turning, np.ones(c.head_size, dtype=np.float32))
+        weights = np.stack([raw[f"{block}.{name}.weight"] for name in ("query_norm", "key_norm")])
+        turning = g.op("Mul", turning, g.constant(np.repeat(weights, [c.heads, c.kv_heads], axis=0)))
+        # Every head of every step is a step of its own, with its own angles.
+        turning = g.op("Reshape", turning, g.of(1, -1, c.head_size))
+        turning = g.op("RotaryEmbedding", turning, places, *turns, num_heads=1)
+        turning = g.op("Reshape", turning, g.of(1, -1, sum(parts)))
+        query, key = g.op("Split", turning, g.of(*parts), outputs=2, axis=2)
+        return g.attend(layer, query, key, value)
+
+    g.layers(x, attention)
     return g.to_bytes()
+
+
+def step(config: ModelConfig, raw: Weights, bits: int) -> bytes:
+    """The graph that takes in a step of each lane.
+
+    x: [lanes, 1, width]. cos, sin: [room, head_size / 2], of which the first rows are those of every key head of
+    every lane; places: [lanes * kv_heads, 1] 0, 1, 2, ... lengths: [lanes * kv_heads]. keys.i, values.i: [lanes *
+    kv_heads, 1, room, head_size]. state: [lanes, 1, width]. The rest as in `read`.
+
+    To attention every key head of a lane is a lane of its own, since heads turn by different angles.
+    """
+    c, group = config, config.heads // config.kv_heads
+    g = _Trunk(config, raw, bits, "heads", group, 1)
+    x = g.input("x", np.float32, ("batch", "steps", c.width))
+    turns = [g.input(name, np.float32, ("turns", c.head_size // 2)) for name in ("cos", "sin")]
+    turns.append(g.input("places", np.int64, ("heads", 1)))
+    rows = np.arange((c.heads + 2 * c.kv_heads) * c.head_size).reshape(-1, c.head_size)
+    queries, keys, values = np.split(rows, [c.heads, c.heads + c.kv_heads])
+    together = [*(part.reshape(c.kv_heads, -1) for part in (queries, keys, values))]
+    order = np.concatenate(together, axis=1).ravel()  # every key head after its queries, and then its values
+
+    def attention(layer: int, normal: str) -> str:
+        block = f"blocks.{layer}.attention"
+        mixed = g.op(
+            "Reshape", g.matmul(normal, raw[f"{block}.qkv.weight"][order]), g.of(-1, group + 2, c.head_size)
+        )
+        query, key, value = g.op("Split", mixed, g.of(group, 1, 1), outputs=3, axis=1)
+        query, key = (
+            g.normalise(query, raw[f"{block}.query_norm.weight"]),
+            g.normalise(key, raw[f"{block}.key_norm.weight"]),
+        )
+        query = g.op("Reshape", query, g.of(-1, 1, group * c.head_size))
+        return g.op("Reshape", g.attend(layer, query, key, value, *turns), g.of(-1, 1, c.heads * c.head_size))
+
+    g.layers(x, attention)
+    return g.to_bytes()
+
+
+# --- Fields ---------------------------------------------------------------------------------------------
+# What a field says of a row is one product: its logits, a column of zeros, gates of the hints, and what else some
+# of its values gain. `picks` name the columns that are added up for each value.
+
+GATES = [len(ECHOES), len(ECHOES), *[1 + len(ECHOES)] * 3]  # of values that are hinted
+PLANES = [2 + ONSETS, 4, 1, 2, 1]  # columns that are added up for a value
+
+
+class Picks:
+    """The picks of n rows: `of` by field [n, PLANES * (size + 1)], for those fields that add up more than one."""
+
+    def __init__(self, n: int) -> None:
+        self.of: dict[int, Ints] = {}
+        self._planes: dict[int, Ints] = {}
+        for field, planes in enumerate(PLANES):
+            if planes > 1:
+                size = FIELD_SIZES[field] + 1
+                self._planes[field] = np.tile(np.arange(size, dtype=np.int32), (n, planes, 1))
+                self._planes[field][:, 1:] = size - 1
+                self.of[field] = self._planes[field].reshape(n, -1)
+
+    def enter(self, hints: Ints, onsets: NDArray[np.bool_]) -> None:
+        """Take in what stays the same in a cell; hints and onsets as Outlook has them."""
+        gate = _POSITION_SIZE + GATES[0] + np.arange(ONSETS)
+        self._planes[0][:, 2:] = np.where(onsets, gate[:, None], _POSITION_SIZE - 1)
+        level = (np.maximum(hints[:, PROFILE, None], 0) >> 2 * np.arange(12)) & (LEVELS - 1)
+        columns = np.pad(_PITCH_SIZE + GATES[1] + 1 + level, ((0, 0), (0, 1)), constant_values=_PITCH_SIZE - 1)
+        self._planes[1][:, 3] = columns[:, _CLASS]
+
+    def position(self, hints: Ints) -> None:
+        """Take in what is told before the position is drawn."""
+        self._planes[0][:, 1] = _SINCE[hints[:, AFTER]]
+
+    def pitch(self, hints: Ints) -> None:
+        """Take in what is told before the pitch is drawn."""
+        planes = self._planes[1]
+        planes[:, 1] = _INTERVALS[hints[:, REFERENCE]]
+        planes[:, 2] = _SOUNDING[hints[:, SOUNDING]][:, _CLASS]
+
+    def rest(self, hints: Ints) -> None:
+        """Take in what is told before duration, velocity and micro are drawn."""
+        self._planes[3][:, 1] = _CHANGES[hints[:, VELOCITY.start]]
+
+
+_POSITION_SIZE, _PITCH_SIZE, _, _VELOCITY_SIZE, _ = (size + 1 for size in FIELD_SIZES)
+_CLASS = np.where(np.arange(_PITCH_SIZE) < 128, np.arange(_PITCH_SIZE) % 12, 12)
+
+
+def _since() -> Ints:
+    """By where the last note is, NONE last: what each position gains for its distance after it."""
+    places = np.arange(_POSITION_SIZE)
+    distance = places - np.arange(MAX_BAR)[:, None]
+    there = (distance >= 0) & (places < MAX_BAR)
+    table = np.where(there, _POSITION_SIZE + GATES[0] + ONSETS + distance, _POSITION_SIZE - 1)
+    return np.pad(table, ((0, 1), (0, 0)), constant_values=_POSITION_SIZE - 1).astype(np.int32)
+
+
+def _intervals() -> Ints:
+    """By the pitch that the next one is heard against, NONE last: what each pitch gains for the interval."""
+    keys, widest = np.arange(_PITCH_SIZE), WIDEST_INTERVAL + 1
+    steps = np.clip(keys - np.arange(128)[:, None], -widest, widest) + widest
+    table = np.where(keys < 128, _PITCH_SIZE + GATES[1] + 1 + LEVELS + steps, _PITCH_SIZE - 1)
+    return np.pad(table, ((0, 1), (0, 0)), constant_values=_PITCH_SIZE - 1).astype(np.int32)
+
+
+def _sounding() -> Ints:
+    """By the bits of sounding pitch classes, NONE last: what each class gains, and a kit's keys in the end."""
+    sounds = (np.arange(1 << 12)[:, None] >> np.arange(13)) & 1
+    table = np.where(sounds == 1, _PITCH_SIZE + GATES[1], _PITCH_SIZE - 1)
+    return np.pad(table, ((0, 1), (0, 0)), constant_values=_PITCH_SIZE - 1).astype(np.int32)
+
+
+def _changes() -> Ints:
+    """By the velocity before, NONE last: what each velocity gains for being louder or softer."""
+    values = np.arange(_VELOCITY_SIZE)
+    change = values - np.arange(VELOCITY_BINS)[:, None] + VELOCITY_BINS
+    table = np.where(values < VELOCITY_BINS, _VELOCITY_SIZE + GATES[3] + change, _VELOCITY_SIZE - 1)
+    return np.pad(table, ((0, 1), (0, 0)), constant_values=_VELOCITY_SIZE - 1).astype(np.int32)
+
+
+_SINCE, _INTERVALS, _SOUNDING, _CHANGES = _since(), _intervals(), _sounding(), _changes()
 
 
 class _Fields(Network):
@@ -214,193 +367,116 @@ class _Fields(Network):
 
     def __init__(self, config: ModelConfig, raw: Weights, bits: int, fields: Sequence[int]) -> None:
         super().__init__(config, raw, bits)
-        self.hints = self.input("hints", np.int32, ("n", HINTS))
-        self.blend = self.input("blend", np.float32, ("n", "n"))
-        self.sampling = (self.input("sharpness", np.float32, (1,)), self.input("top_p", np.float32, (1,)))
+        self.blend, self.top_p = self.input("blend", np.float32, ("n", "n")), self.input("top_p", np.float32, (1,))
         self.found: dict[int, str] = {}  # by field, [n, kinds * memory_width]
-        self.recalled(fields)
+        if config.memory_rows:
+            self._recall(fields)
 
-    def field(self, seen: str, field: int, heads: Sequence[tuple[str, int]]) -> tuple[str, list[str]]:
-        """A field's logits from its table and its memory, with one more column that stands for nothing, and what
-        further heads say.
+    def _recall(self, fields: Sequence[int]) -> None:
+        """Look up the memory's rows for the figures of some fields."""
+        c = self.config
+        kinds = [MEMORY[field].stop - MEMORY[field].start for field in fields]
+        table = sum(kinds) * c.memory_rows
+        values = self.input("memory", np.uint8, (table, c.memory_width))
+        scale = self.input("scale", np.float32, (table, 1))
+        keys = self.input("keys", np.int32, ("n", sum(kinds)))
+        block = max(16, 1 << (c.memory_width - 1).bit_length())
+        about: dict[str, Any] = {"bits": 8, "block_size": block, "gather_axis": 0, "quantize_axis": 1}
+        found = self.op("GatherBlockQuantized", values, keys, scale, **about)
+        parts = [self.op("Reshape", found, self.of(-1, sum(kinds) * c.memory_width))]
+        if len(fields) > 1:
+            sizes = self.of(*(count * c.memory_width for count in kinds))
+            parts = self.op("Split", parts[0], sizes, outputs=len(fields), axis=1)
+        self.found = dict(zip(fields, parts, strict=True))
 
-        seen: [n, field_width], with the field's start in it. heads: names of further matrices, and how many rows of
-        zeros follow each.
+    def drawn(self, seen: str, field: int, heads: Sequence[str], random: str, name: str) -> str:
+        """The values of a field: [n, 1]. Its logits are given away as well; a hinted value is raised by its gate,
+        and what hints nothing raises the column of zeros.
+
+        seen: [n, field_width], with the field's start in it. heads: what the field says beside its logits; gates of
+        hinted values come first.
         """
-        c, raw = self.config, self.raw
-        x = seen
+        c, raw, size = self.config, self.raw, FIELD_SIZES[field] + 1
+        mask = self.input(f"mask.{field}", np.float32, ("n", size))
+        echoes = self.input(f"echoes.{field}", np.int32, ("n", GATES[field]))
+        norms = [raw[f"fields.norms.{i}.weight"] for i in range(c.field_layers)]
+        x, update = seen, ""
         if c.memory_rows:
-            x = self.op("Add", seen, self.linear(self.found[field], f"fields.memory.read.{field}"))
-        update = ""
-        for i in range(c.field_layers):
-            norm = raw[f"fields.norms.{i}.weight"]
-            if i:
+            update = self.linear(self.found[field], f"fields.memory.read.{field}")
+        for i, norm in enumerate([*norms, raw["fields.final_norm.weight"]]):
+            if update:
                 normal, x = self.normalised_sum(x, update, norm)
             else:
                 normal = self.normalise(x, norm)
-            update = self.swiglu(normal, f"fields.mlps.{i}")
-        x, _ = self.normalised_sum(x, update, raw["fields.final_norm.weight"])
-        named = [(f"tables.{field}", 1), *heads]
-        tables, biases = [], []
-        for name, spare in named:
-            table = raw[f"fields.{name}" if f"fields.{name}" in raw else f"fields.{name}.weight"]
-            bias = raw.get(f"fields.{name}.bias", np.zeros(len(table), dtype=np.float32))
-            tables.append(np.pad(table, ((0, spare), (0, 0))))
-            biases.append(np.pad(bias, (0, spare)))
-        said = self.matmul(x, np.concatenate(tables))
-        said = self.op("Add", said, self.constant(np.concatenate(biases)))
-        sizes = self.of(*(len(table) for table in tables))
-        logits, *others = self.op("Split", said, sizes, outputs=len(named), axis=1)
-        return logits, others
+            if i < c.field_layers:
+                update = self.swiglu(normal, f"fields.mlps.{i}")
+        tables, biases = [np.pad(raw[f"fields.tables.{field}"], ((0, 1), (0, 0)))], [np.zeros(size, np.float32)]
+        for head in heads:
+            tables.append(raw[f"fields.{head}" if f"fields.{head}" in raw else f"fields.{head}.weight"])
+            biases.append(raw.get(f"fields.{head}.bias", np.zeros(len(tables[-1]), dtype=np.float32)))
+        said = self.matmul(normal, np.concatenate(tables), np.concatenate(biases))
+        if PLANES[field] > 1:
+            picks = self.input(f"picks.{field}", np.int32, ("n", PLANES[field] * size))
+            planes = self.op("Reshape", self.op("GatherElements", said, picks, axis=1), self.of(0, -1, size))
+            gates = self.op("Slice", said, self.of(size), self.of(size + GATES[field]), self.of(1))
+            logits = self.op("ReduceSum", planes, self.of(1), keepdims=0)
+        else:
+            logits, gates = self.op("Split", said, self.of(size, GATES[field]), outputs=2, axis=1)
+        given = f"logits.{field}"
+        self.op("ScatterElements", logits, echoes, gates, names=[given], axis=1, reduction="add")
+        self.output(given, np.float32, ("n", size))
+        value: str = self.draw(given, self.blend, mask, random, self.top_p, size, name)
+        self.output(name, np.int64, ("n", 1))
+        return value
 
-    def recalled(self, fields: Sequence[int]) -> None:
-        """Look up what the memory has for the figures of fields whose hints lie side by side."""
-        c = self.config
-        if not c.memory_rows:
-            return
-        kinds = [MEMORY[field].stop - MEMORY[field].start for field in fields]
-        values = self.input("memory", np.int8, (sum(kinds) * c.memory_rows, c.memory_width))
-        scale = self.input("scale", np.float32, (sum(kinds) * c.memory_rows, 1))
-        low = self.constant(np.array(c.memory_rows - 1, dtype=np.int32))
-        first = self.constant(c.memory_rows * np.arange(sum(kinds), dtype=np.int32))
-        keys = self.part(self.hints, slice(MEMORY[fields[0]].start, MEMORY[fields[-1]].stop))
-        rows = self.op("Add", self.op("BitwiseAnd", keys, low), first)
-        found = self.op("Cast", self.op("Gather", values, rows, axis=0), to=1)
-        found = self.op("Mul", found, self.op("Gather", scale, rows, axis=0))
-        flat = self.op("Reshape", found, self.of(-1, sum(kinds) * c.memory_width))
-        parts = [flat]
-        if len(fields) > 1:
-            sizes = self.of(*(count * c.memory_width for count in kinds))
-            parts = self.op("Split", flat, sizes, outputs=len(fields), axis=1)
-        self.found = dict(zip(fields, parts, strict=True))
-
-    def drawn(self, logits: str, field: int, echoes: tuple[str, slice], random: str) -> str:
-        """The values of a field: [n, 1]. Its logits, each hinted value raised by its gate, are given away; NONE
-        raises the column that stands for nothing. Rows draw from a blend of all rows' logits.
-
-        echoes: gates [n, columns], and the columns of hints.
-        """
-        size = FIELD_SIZES[field] + 1
-        mask = self.input(f"mask.{field}", np.bool_, ("n", size))
-        gates, columns = echoes
-        where, name = self.part(self.hints, columns), f"logits.{field}"
-        self.op("ScatterElements", logits, where, gates, names=[name], axis=1, reduction="add")
-        self.output(name, np.float32, ("n", size))
-        return self.draw(self.op("MatMul", self.blend, name), mask, random, self.sampling, size)
-
-    def with_drawn(self, seen: str, field: int, value: str) -> str:
-        """What the next field goes on from. value: [n]."""
+    def with_drawn(self, seen: str, field: int, value: str, *more: str, name: str = "") -> str:
+        """What the next field goes on from. value: [n]; more: [n, field_width] to be added as well."""
         start = self.raw["fields.start"]
         table = self.raw[f"fields.tables.{field}"] + (start[field + 1] - start[field])
-        return self.op("Add", seen, self.rows(table, value))
-
-    def gives(self, name: str, value: str, dtype: type, shape: Sequence[int | str]) -> None:
-        self.op("Identity", value, names=[name])
-        self.output(name, dtype, shape)
+        return self.op("Sum", seen, self.rows(table, value), *more, names=[name] if name else ())
 
 
 def position(config: ModelConfig, raw: Weights, bits: int) -> bytes:
     """The graph that draws positions.
 
-    state: [n, width]. hints: [n, HINTS]. onsets: [n, ONSETS, MAX_BAR + 2] 1 where others strike. mask.0: [n,
-    MAX_BAR + 2] what is allowed; the last column, as in all masks, is not a value and always False. random: [n, 1].
-    seen: [n, field_width]. position: [n, 1].
+    state: [n, width]. keys: [n, kinds] rows of the memory [rows, memory_width], which is in eight bits, 128 for 0,
+    with a scale for each row. picks.0: as in Picks. echoes.0: [n, GATES] hinted values, NONE for none. blend,
+    mask.0, random.0, top_p: as `draw` takes them. seen: [n, field_width]. position: [n, 1].
     """
     g = _Fields(config, raw, bits, STAGES[0])
-    state = g.input("state", np.float32, ("n", config.width))
-    onsets = g.input("onsets", np.float32, ("n", ONSETS, MAX_BAR + 2))
-    random = g.input("random", np.float32, ("n", 1))
-    seen = g.op("Add", g.linear(state, "fields.from_state"), g.constant(raw["fields.start"][0]))
-    logits, (distance, gates) = g.field(seen, 0, [("distance", 1), ("position_gates", 0)])
-    by_echo, by_onset = g.op("Split", gates, g.of(len(ECHOES), ONSETS), outputs=2, axis=1)
-    since = g.rows(_since(), g.column(g.hints, AFTER))
-    logits = g.op("Add", logits, g.picked(distance, since))
-    struck = g.op("MatMul", g.op("Unsqueeze", by_onset, g.of(1)), onsets)
-    logits = g.op("Add", logits, g.op("Squeeze", struck, g.of(1)))
-    g.gives("position", g.drawn(logits, 0, (by_echo, NEXT), random), np.int64, ("n", 1))
-    g.gives("seen", seen, np.float32, ("n", config.field_width))
+    state, random = g.input("state", np.float32, ("n", config.width)), g.input("random.0", np.float32, ("n", 1))
+    seen = g.matmul(state, raw["fields.from_state.weight"], raw["fields.start"][0], "seen")
+    g.output("seen", np.float32, ("n", config.field_width))
+    g.drawn(seen, 0, ["position_gates", "distance"], random, "position")
     return g.to_bytes()
-
-
-def _since() -> NDArray[np.int32]:
-    """By where the last note is, NONE last, how far each position is after it; NONE where it is not after it."""
-    places = np.arange(MAX_BAR + 2)
-    distance = places - np.arange(MAX_BAR)[:, None]
-    table = np.where((distance >= 0) & (places < MAX_BAR), distance, NONE)
-    return np.concatenate([table, np.full((1, MAX_BAR + 2), NONE)]).astype(np.int32)
 
 
 def pitch(config: ModelConfig, raw: Weights, bits: int) -> bytes:
     """The graph that draws pitches.
 
-    seen: [n, field_width]. position: [n, 1]. chord: [n]. anchor: [257] is added to the logits. The rest as in
-    `position`. heard: [n, field_width]. pitch: [n, 1].
+    seen: [n, field_width]. position, chord: [n]. The rest as in `position`. heard: [n, field_width]. pitch: [n, 1].
     """
     g = _Fields(config, raw, bits, STAGES[1])
     width = ("n", config.field_width)
-    seen, place = g.input("seen", np.float32, width), g.input("position", np.int64, ("n", 1))
-    chord, anchor = g.input("chord", np.int64, ("n",)), g.input("anchor", np.float32, (FIELDS["pitch"] + 1,))
-    random = g.input("random", np.float32, ("n", 1))
-    seen = g.with_drawn(seen, 0, g.op("Squeeze", place, g.of(1)))
-    seen = g.op("Add", seen, g.rows(raw["fields.chord"], chord))
-    logits, (interval, gates, profile) = g.field(
-        seen, 1, [("interval", 1), ("pitch_gates", 0), ("profile_gates", 0)]
-    )
-    by_echo, by_sounding = g.op("Split", gates, g.of(len(ECHOES), 1), outputs=2, axis=1)
-    steps = g.rows(_intervals(), g.column(g.hints, REFERENCE))
-    logits = g.op("Add", logits, g.picked(interval, steps))
-    bits_of = (np.arange(1 << 12)[:, None] >> np.arange(12)) & 1
-    sounding = np.concatenate([bits_of, np.zeros((1, 12))]).astype(np.float32)
-    by_class = g.op("Mul", by_sounding, g.rows(sounding, g.column(g.hints, SOUNDING)))
-    levels = g.op("Max", g.part(g.hints, slice(PROFILE, PROFILE + 1)), g.constant(np.array(0, dtype=np.int32)))
-    shift = g.constant(2 * np.arange(12, dtype=np.uint32))
-    levels = g.op("BitShift", g.op("Cast", levels, to=12), shift, direction="RIGHT")
-    levels = g.op("BitwiseAnd", levels, g.constant(np.array(LEVELS - 1, dtype=np.uint32)))
-    by_class = g.op("Add", by_class, g.picked(profile, g.op("Cast", levels, to=7)))
-    by_class = g.op("Pad", by_class, g.of(0, 0, 0, 1))
-    keys = np.arange(FIELDS["pitch"] + 1)
-    spread = g.op("Gather", by_class, g.constant(np.where(keys < 128, keys % 12, NONE)), axis=1)
-    logits = g.op("Add", g.op("Add", logits, spread), anchor)
-    g.gives("pitch", g.drawn(logits, 1, (by_echo, SAME), random), np.int64, ("n", 1))
-    g.gives("heard", seen, np.float32, width)
+    seen, random = g.input("seen", np.float32, width), g.input("random.1", np.float32, ("n", 1))
+    place, chord = g.input("position", np.int64, ("n",)), g.input("chord", np.int64, ("n",))
+    heard = g.with_drawn(seen, 0, place, g.rows(raw["fields.chord"], chord), name="heard")
+    g.output("heard", np.float32, width)
+    g.drawn(heard, 1, ["pitch_gates", "profile_gates", "interval"], random, "pitch")
     return g.to_bytes()
-
-
-def _intervals() -> NDArray[np.int32]:
-    """By the pitch that the next one is heard against, NONE last, the interval to each pitch; NONE for a kit's."""
-    keys, widest = np.arange(FIELDS["pitch"] + 1), WIDEST_INTERVAL + 1
-    steps = np.clip(keys - np.arange(128)[:, None], -widest, widest) + widest
-    table = np.where(keys < 128, steps, NONE)
-    return np.concatenate([table, np.full((1, len(keys)), NONE)]).astype(np.int32)
 
 
 def rest(config: ModelConfig, raw: Weights, bits: int) -> bytes:
     """The graph that draws duration, velocity and micro.
 
-    heard: [n, field_width]. pitch: [n, 1]. random: [n, 3]. The rest as in `position`. values: [n, 3].
+    heard: [n, field_width]. pitch: [n]. The rest as in `position`. duration, velocity, micro: [n, 1].
     """
     g = _Fields(config, raw, bits, STAGES[2])
     seen = g.input("heard", np.float32, ("n", config.field_width))
-    value = g.input("pitch", np.int64, ("n", 1))
-    randoms = g.op("Split", g.input("random", np.float32, ("n", 3)), outputs=3, axis=1, num_outputs=3)
-    values = []
-    for index, columns in enumerate((DURATION, VELOCITY, MICRO)):
-        field = 2 + index
-        seen = g.with_drawn(seen, field - 1, g.op("Squeeze", value, g.of(1)))
-        heads = [(f"rest_gates.{index}", 0), *([("loudness", 1)] if columns == VELOCITY else [])]
-        logits, (gates, *loudness) = g.field(seen, field, heads)
-        if loudness:
-            change = g.rows(_changes(), g.column(g.hints, VELOCITY.start))
-            logits = g.op("Add", logits, g.picked(loudness[0], change))
-        value = g.drawn(logits, field, (gates, columns), randoms[index])
-        values.append(value)
-    g.gives("values", g.op("Concat", *values, axis=1), np.int64, ("n", 3))
+    value = g.input("pitch", np.int64, ("n",))
+    for index, field in enumerate(STAGES[2]):
+        name, random = list(FIELDS)[field], g.input(f"random.{field}", np.float32, ("n", 1))
+        seen = g.with_drawn(seen, field - 1, value)
+        heads = [f"rest_gates.{index}", *(["loudness"] if name == "velocity" else [])]
+        value = g.op("Squeeze", g.drawn(seen, field, heads, random, name), g.of(1))
     return g.to_bytes()
-
-
-def _changes() -> NDArray[np.int32]:
-    """By the velocity before, NONE last, how much louder each one is, counted from 0; NONE for none."""
-    values = np.arange(VELOCITY_BINS + 1)
-    change = values - np.arange(VELOCITY_BINS)[:, None] + VELOCITY_BINS
-    table = np.where(values < VELOCITY_BINS, change, NONE)
-    return np.concatenate([table, np.full((1, len(values)), NONE)]).astype(np.int32)

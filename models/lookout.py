@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.figures import LAGS, Past, Words
+from models.figures import LAGS, Past, Words, past_words
 from models.hints import (
     DURATION,
     ECHOES,
@@ -36,6 +36,7 @@ from models.hints import (
 from models.piece import DRUMS, DURATIONS, MAX_BAR, MICRO_LIMIT
 
 IntArray = NDArray[np.int32]
+BoolArray = NDArray[np.bool_]
 _PLAIN = MICRO.stop  # columns before the figures' keys
 _ROWS = 11  # of what is kept of a note
 _BAR, _TRACK, _POSITION, _PITCH, _START, _END, _ORDER, _IN_REGION = range(8)
@@ -50,33 +51,29 @@ class Lookout:
     def __init__(self, notes: Sequence[Notes], lanes: int, programs: IntArray, slots: IntArray, first: int) -> None:
         """notes: what each lane in use has in sight. programs, slots: [T]. first: the first bar in sight."""
         self.table = np.full((lanes, HINTS), NONE, dtype=np.int32)
-        self.onsets = np.zeros((lanes, ONSETS, MAX_BAR + 2), dtype=np.float32)
+        self.onsets = np.zeros((lanes, ONSETS, MAX_BAR + 2), dtype=bool)
         self._words = Words(lanes)
-        self._last = np.full((6, LAGS, lanes), NONE, dtype=np.int32)  # the rows of Past that are of notes
-        start, end, pitch, duration, velocity, micro = self._last
-        begin, length, program = np.zeros((3, lanes), dtype=np.int32)
-        self._past = Past(start, end, pitch, duration, velocity, micro, begin, length, program)
-        self._coming, self._drawn = np.full(lanes, NONE, dtype=np.int32), np.zeros((2, lanes), dtype=np.int32)
+        self._past = Past(*np.full((6, LAGS, lanes), NONE, dtype=np.int32), *np.zeros((3, lanes), dtype=np.int32))
+        self._drawn = np.zeros((2, lanes), dtype=np.int32)
         self._lanes = [_Lane(seen, programs.tolist(), slots.tolist(), first) for seen in notes]
 
     def enter(self, lane: int, bar: int, track: int, begin: int, length: int) -> None:
         """A lane begins a cell; begin and length of its bar in grid ticks."""
         here = self._lanes[lane]
-        here.enter(bar, track, begin)
+        here.enter(bar, track, begin, length)
         self.table[lane, PROFILE] = here.profile
-        self.onsets[lane] = 0
-        self.onsets[lane, 0, [code >> 8 for code in here.codes[0]]] = 1
-        self.onsets[lane, 1, here.others] = 1
-        self._last[:, :, lane] = here.last
-        self._past.begin[lane], self._past.length[lane] = begin, length
-        self._past.program[lane] = here.program
+        self.onsets[lane] = False
+        self.onsets[lane, 0, [code >> 8 for code in here.codes[0]]] = True
+        self.onsets[lane, 1, here.others] = True
+        self._past.begin[lane] = begin
+        self._past.start[0, lane], self._past.pitch[0, lane] = here.latest
 
     def look(self, lanes: Sequence[int]) -> None:
         """Fill in what is told before the position is drawn."""
         for lane in lanes:
-            plain, self._coming[lane] = self._lanes[lane].look()
-            self.table[lane, :_PLAIN] = plain
-        self.table[:, MEMORY[0]] = self._words.of_past(self._past, self._coming)
+            self.table[lane, :_PLAIN], words = self._lanes[lane].look()
+            self._words.set_past(lane, words)
+        self.table[:, MEMORY[0]] = self._words.rows_of_past()
 
     def draw_position(self, drawn: Sequence[tuple[int, int]]) -> None:
         """Fill in what is told before the pitch is drawn. drawn: lanes and their positions."""
@@ -97,9 +94,8 @@ class Lookout:
 
     def add(self, lane: int, row: Row) -> None:
         """A lane has written a note in its cell."""
-        last = self._last
-        last[:, 1:, lane] = last[:, :-1, lane]
-        last[:, 0, lane] = self._lanes[lane].add(row)
+        self._lanes[lane].add(row)
+        self._past.start[0, lane], self._past.pitch[0, lane] = self._lanes[lane].latest
 
 
 class _Lane:
@@ -111,14 +107,14 @@ class _Lane:
         self._table = np.concatenate([table, np.zeros((_ROWS, 256), dtype=np.int32)], axis=1, dtype=np.int32)
         self._programs, self._slots, self._first = programs, slots, first
 
-    def enter(self, bar: int, track: int, begin: int) -> None:
-        self._bar, self._track, self._begin = bar, track, begin
+    def enter(self, bar: int, track: int, begin: int, length: int) -> None:
+        """Begin a cell; all notes so far are of cells before it, or not of the region."""
+        self._bar, self._track, self._begin, self._length = bar, track, begin, length
         self.program = self._programs[track]
         self._order = int(cell_order(np.array(bar), np.array(self._slots[track])))
         table = self._table[:, : self._count]
-        seen = table[:, (table[_IN_REGION] == 0) | (table[_ORDER] < self._order)]
-        mine = seen[_TRACK] == track
-        own, others = seen[:, mine], seen[:, ~mine]
+        mine = table[_TRACK] == track
+        own = table[:, mine]
         code = own[_POSITION] * 256 + own[_PITCH]
         self.codes: list[list[int]] = []
         self._echoes: list[list[list[int]]] = []
@@ -128,8 +124,9 @@ class _Lane:
             self._echoes.append(own[_REST, there].T.tolist())
         self._known = [END if bar - back >= self._first else NONE for back in ECHOES]
         self._look_back(own, code, bar)
-        self._listen(others, bar, begin)
-        heard = seen[_PITCH, (np.abs(seen[_BAR] - bar) <= PROFILE_BARS) & (seen[_PITCH] < 128)]
+        tuned = table[_PITCH] < 128
+        self._listen(table, ~mine, tuned, bar, begin)
+        heard = table[_PITCH, (np.abs(table[_BAR] - bar) <= PROFILE_BARS) & tuned]
         counts = np.bincount(heard % 12, minlength=12).astype(np.float32)
         self.profile = int(pack_profile(counts[None])[0])
         self._after = NONE  # position * 256 + pitch of the cell's last note
@@ -137,29 +134,31 @@ class _Lane:
     def _look_back(self, own: IntArray, code: IntArray, bar: int) -> None:
         """The track's last notes, and what the cell's first note is heard against."""
         earlier = np.flatnonzero(own[_BAR] < bar)
-        self.last = np.full((6, LAGS), NONE, dtype=np.int32)
-        self._reference, self._before = NONE, [NONE, NONE, NONE]
-        if not len(earlier):
-            return
         when = own[_BAR, earlier] * 65_536 + code[earlier]
         latest = earlier[np.argsort(when, kind="stable")[: -LAGS - 1 : -1]]
-        columns = [_START, _END, _PITCH, 8, 9, 10]
-        self.last[:, : len(latest)] = own[columns][:, latest]
-        note = own[:, earlier[when.argmax()]]
-        self._reference = int(note[_PITCH]) if note[_PITCH] < 128 else NONE
-        self._before = note[_REST].tolist()
+        self._past = own[:, latest][[_START, _END, _PITCH, *range(_ROWS)[_REST]]].T.tolist()
+        self._reference, self._before = NONE, [NONE, NONE, NONE]
+        if self._past:
+            note = own[:, earlier[when.argmax()]]
+            self._reference = int(note[_PITCH]) if note[_PITCH] < 128 else NONE
+            self._before = note[_REST].tolist()
 
-    def _listen(self, others: IntArray, bar: int, begin: int) -> None:
+    def _listen(self, table: IntArray, others: BoolArray, tuned: BoolArray, bar: int, begin: int) -> None:
         """Where other tracks strike in this bar, and the pitch classes they sound at every place, as bits."""
-        self.others = np.unique(others[_POSITION, others[_BAR] == bar]).tolist()
+        self.others = sorted(set(table[_POSITION, others & (table[_BAR] == bar)].tolist()))
         bits = np.zeros(MAX_BAR + 1, dtype=np.int32)
-        sounding = (others[_END] > begin) & (others[_START] <= begin + MAX_BAR) & (others[_PITCH] < 128)
-        for pitch, start, end in others[_PITCH : _END + 1, sounding].T.tolist():
+        sounding = others & tuned & (table[_END] > begin) & (table[_START] <= begin + MAX_BAR)
+        for pitch, start, end in table[_PITCH : _END + 1, sounding].T.tolist():
             bits[max(0, start - begin) : end - begin] |= 1 << pitch % 12
         self._bits = bits.tolist()
 
-    def look(self) -> tuple[list[int], int]:
-        """The plain hints before anything is drawn, and where another track strikes next."""
+    @property
+    def latest(self) -> tuple[int, int]:
+        """Start and pitch of the track's last note."""
+        return (self._past[0][0], self._past[0][2]) if self._past else (NONE, NONE)
+
+    def look(self) -> tuple[list[int], list[int]]:
+        """The plain hints before anything is drawn, and the words of figures that are known by then."""
         after, place = self._after, self._after >> 8  # NONE stays NONE
         nexts = list(self._known)
         for index, codes in enumerate(self.codes):
@@ -170,7 +169,8 @@ class _Lane:
         plain[DURATION.start : MICRO.stop : 1 + len(ECHOES)] = self._before
         self._plain = plain
         found = bisect_right(self.others, place)
-        return plain, self.others[found] if found < len(self.others) else NONE
+        coming = self.others[found] if found < len(self.others) else NONE
+        return plain, past_words(self._past, self._begin, self._length, self.program, coming)
 
     def draw_position(self, position: int) -> list[int]:
         self._position = position
@@ -192,8 +192,8 @@ class _Lane:
                 plain[DURATION.start + 1 + index : MICRO.stop : 1 + len(ECHOES)] = self._echoes[index][found]
         return plain
 
-    def add(self, row: Row) -> list[int]:
-        """Take in a note of the cell; returns what figures are made of: start, end, pitch and rest."""
+    def add(self, row: Row) -> None:
+        """Take in a note of the cell."""
         bar, track, position, pitch, duration, velocity, micro = row
         if self.program == DRUMS:
             pitch += 128
@@ -206,4 +206,4 @@ class _Lane:
         self._count += 1
         self._after = position * 256 + pitch
         self._reference, self._before = (pitch if pitch < 128 else NONE), rest
-        return [start, end, pitch, *rest]
+        self._past = [[start, end, pitch, *rest], *self._past[: LAGS - 1]]

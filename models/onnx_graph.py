@@ -35,7 +35,7 @@ _TYPES = {
     ]
 }
 _CONTRIBUTED = (
-    *("MatMulNBits", "GroupQueryAttention", "QuickGelu", "RotaryEmbedding"),
+    *("MatMulNBits", "GroupQueryAttention", "GatherBlockQuantized", "QuickGelu", "RotaryEmbedding"),
     "SkipSimplifiedLayerNormalization",
 )
 Shape = Sequence[int | str]

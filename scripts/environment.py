@@ -28,6 +28,7 @@ CONSTRAINTS = ROOT / "scripts" / "constraints.txt"
 
 # Seconds that a first set-up takes on two slow cores; said to the user, nothing depends on them.
 SECONDS_TO_RUN = 20
+SECONDS_TO_TRAIN = 60
 SECONDS_TO_TEST = 120
 
 

@@ -92,6 +92,7 @@ def _memory(page: Page, folder: Path, proposals: int) -> None:
     _open(page, folder, large_score(bars=8, notes=200))
     devtools = page.context.new_cdp_session(page)
     page.locator('input[name="continue.bars"]').fill("1")
+    page.locator("button.more").click()
     page.locator('input[name="candidates"]').fill("2")
     sizes: list[float] = []
     for number in range(1, proposals + 1):

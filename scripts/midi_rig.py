@@ -202,16 +202,22 @@ class Keyboard:
         self._port = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name=name)
         self._port.open_virtual_port("out")
         self.name = f"{name}:out"
+        self.closed = False
+        self._lock = threading.Lock()  # a port that is deleted while another thread sends takes the program with it
 
     def connect(self, target: str = "Descant In:Descant In") -> None:
         wait_for(lambda: connect(self.name, target))
 
     def send(self, *data: int) -> None:
-        self._port.send_message(data)
+        with self._lock:
+            if not self.closed:
+                self._port.send_message(data)
 
     def close(self) -> None:
-        self._port.close_port()
-        self._port.delete()
+        with self._lock:
+            self.closed = True
+            self._port.close_port()
+            self._port.delete()
 
 
 def connect(source: str, target: str) -> bool:

@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 
-from environment import SECONDS_TO_RUN, Environment, SetupError
+from environment import SECONDS_TO_RUN, SECONDS_TO_TRAIN, Environment, SetupError
 
 
 def main() -> int:
     environment = Environment()
     try:
-        extras: frozenset[str] = frozenset({"style"}) if sys.argv[1:3] == ["style", "train"] else frozenset()
-        environment.ensure(extras, SECONDS_TO_RUN)
+        train = sys.argv[1:3] == ["style", "train"]
+        extras: frozenset[str] = frozenset({"style"}) if train else frozenset()
+        environment.ensure(extras, SECONDS_TO_TRAIN if train else SECONDS_TO_RUN)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1

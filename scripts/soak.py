@@ -8,6 +8,7 @@ kills       processes killed with notes sounding: until the last one is released
 lateness    from due to sent, while the network writes in another process
 clock       an hour of MIDI clock with 5 ms of jitter, in virtual time
 ahead       how early the bars of an accompaniment are ready at 120 bpm, on one core's time
+first       how soon the first bar of an answer to eight bars is there, with the network warmed and without
 soak        eight hours of playing in virtual time: every note ends, memory and descriptors stay
 ardour      a conversation with a real DAW
 """
@@ -43,6 +44,7 @@ KILLS = 200
 HOURS = 8
 NOTES = 500_000
 BARS = 200
+FIRSTS = 20
 SECONDS = 120  # of playing for the lateness
 BAR = 2.0  # seconds of 4/4 at 120 bpm
 TICK_SECONDS = 0.5 / TICKS
@@ -228,6 +230,45 @@ def ahead(share: float, _: Path) -> bool:
     return row("bars ahead, by one core's time", len(early), found, f"99 %: {AHEAD:g} bars", p1 >= AHEAD)
 
 
+# --- First --------------------------------------------------------------------------------------------
+
+# A program that is asked for a bar once, as Live asks: the seconds from then until it is written.
+ASKER = """
+import sys, time
+from assistant.live.answer import continuing_bar
+from assistant.live.capture import to_scores
+from assistant.live.live import own_generator
+from assistant.pipeline import Options
+from soak import someone_playing
+whole, known = (to_scores(list(someone_playing(8)), (4, 4), 120.0, until=until).quantised for until in (32.0, 28.0))
+asked, before = (continuing_bar(score, (), Options(candidates=1, seed=1)) for score in (whole, known))
+make, warm = own_generator()
+for request in {"cold": (), "loaded": (None,), "read": (None, before)}[sys.argv[1]]:
+    warm(request, lambda: False)
+began = time.perf_counter()
+make(asked, lambda: False)
+print(time.perf_counter() - began)
+"""
+
+
+def first(share: float, _: Path) -> bool:
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "scripts")])}
+    count = max(3, round(FIRSTS * share))
+    for how, what in (
+        ("cold", "first bar, nothing warmed"),
+        ("loaded", "first bar, network loaded"),
+        ("read", "first bar, seven bars read"),
+    ):
+        command = [sys.executable, "-c", ASKER, how]
+        took = [
+            1000 * float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+            for _ in range(count)
+        ]
+        row(what, count, f"after {spread(took)}", "", True)
+    return True
+
+
 # --- Soak ---------------------------------------------------------------------------------------------
 
 
@@ -350,6 +391,7 @@ PARTS: dict[str, Part] = {
     "lateness": lateness,
     "clock": clock,
     "ahead": ahead,
+    "first": first,
     "soak": soak,
     "ardour": ardour,
 }

@@ -25,6 +25,7 @@ SYSTEM_PACKAGES = {
     "libportaudio2": "/usr/share/doc/libportaudio2",
     "jackd2": "jackd",
     "ardour": "ardour7-lua",
+    "xvfb": "Xvfb",
     "lua5.4": "lua5.4",
     "nodejs": "node",
 }

@@ -2,7 +2,8 @@
 
     python3 scripts/train_synth.py --run runs/synth --export models/weights/synth
 
-Records and analyses the notes of the font with FluidSynth, fits the network, and writes the weights that ship.
+Records and analyses the notes of the font with FluidSynth, fits the network, reads what is finer off the font, and
+writes the weights that ship.
 Every stage keeps what it has done in the run's folder and goes on from there when it is started again.
 """
 
@@ -16,7 +17,8 @@ from pathlib import Path
 import torch
 
 from models.errors import UserError
-from models.synth import corpus
+from models.synth import corpus, detail
+from models.synth.network import Bank
 from models.synth.training import export, read_notes, train
 
 FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
@@ -50,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train(notes, args.run / "fit", args.steps, args.batch, report=say, device=args.device)
     if args.export:
         export(args.run / "fit", notes, extras["releases"], extras["transients"], args.export)
+        detail.put(detail.make(Bank.load(args.export), args.font, args.run / "detail", say), args.export)
         say(f"weights are in {args.export}")
     return 0
 

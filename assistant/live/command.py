@@ -64,7 +64,7 @@ def _osc(live: Live, port: int | None) -> Any:
 
 
 def _verb(live: Live, arguments: Namespace) -> Callable[[], None]:
-    options = _options(arguments)
+    options = options_of(arguments)
     if arguments.accompany:
         return lambda: live.accompany(arguments.accompany, options)
     if arguments.answer:
@@ -72,14 +72,18 @@ def _verb(live: Live, arguments: Namespace) -> Callable[[], None]:
     return lambda: live.continue_played(arguments.continue_bars or 4, options)
 
 
-def _options(arguments: Namespace) -> Options:
+def options_of(arguments: Namespace) -> Options:
+    """What the flags ask of every answer. Raises UserError for a style that there is not."""
     from assistant.pipeline import Options
+    from assistant.styles import load_styles
     from models.constraints import Controls
 
+    load_styles(arguments.style)  # said at once, and not with the first answer
     options = Options(
         controls=Controls(key=arguments.key, density=arguments.density),
         candidates=1,
         seed=secrets.randbelow(NEW_SEEDS),
+        styles=arguments.style,
     )
     if arguments.temperature is None:
         return options

@@ -2,9 +2,10 @@
 
     python -m assistant.live.guard LEDGER
 
-It sends what the player hands it and keeps the ledger of what sounds. When the player dies or stands still,
+It sends what the player hands it and keeps the ledger of what may sound. When the player dies or stands still,
 it releases every note and starts another. When Live dies, it releases every note and ends. When it is killed
-itself, Live starts another guard, which finds in the ledger what has to be released.
+itself, Live starts another guard, which finds in the ledger what has to be released, and tells it to every port
+as that opens: whoever heard a note begin may be back long after the guard is.
 """
 
 from __future__ import annotations
@@ -16,21 +17,26 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from assistant.live.ledger import Ledger
-from assistant.live.ports import Ports, PortsLost, load_rtmidi
+from assistant.live.ports import Ports, PortsLost, Send, load_rtmidi
 from assistant.live.wire import DUE, TIMED, Sender, pack, pack_json, parse, read
 from models.errors import UserError
 
 POLL_SECONDS = 1.0
 REPEAT_SECONDS = 0.02  # after which everything that ends notes is sent again
-LATE_REPEATS = (0.15, 0.4, 0.8)  # again after something died, for receivers that lose messages or have to come back
+LATE_REPEATS = (0.15, 0.4, 0.8)  # again after something died, for receivers that lose messages
+START_REPEATS = (*LATE_REPEATS, 1.6, 3.2, 6.4)  # after a guard died: they may have to connect again, too
+SETTLED_SECONDS = 4.0  # after its note-off, with nothing amiss, a note is known to have ended
+LEAVE_SECONDS = 0.05  # until what was sent has left the ports, and they may close
 ECHO_SECONDS = 0.15  # what comes in so soon after the same went out is our own
 MOST_ECHOES = 4096
 HANGING_SECONDS = 2.0  # without a word from the player
+LOADING_SECONDS = 30.0  # more than that until its first word, on a computer that is busy
 RESTART_SECONDS = 0.1  # between a start of the player and the next one
 LATENESS_KEPT = 100_000
 PRIORITY = 5  # of real time, below any sound server's
@@ -40,7 +46,7 @@ SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF = 64, 120, 123
 SYSTEM = 0xF0
 
 
-def release_messages(notes: list[tuple[int, int]], channels: list[int]) -> list[bytes]:
+def release_messages(notes: Sequence[tuple[int, int]], channels: Sequence[int]) -> list[bytes]:
     """Note-offs, then for each channel: pedal up, pitch bend to the centre, all notes and all sound off."""
     offs = [bytes([NOTE_OFF | channel, pitch, 64]) for channel, pitch in notes]
     rest = (
@@ -58,13 +64,18 @@ def release_messages(notes: list[tuple[int, int]], channels: list[int]) -> list[
 class Outlet:
     """What goes out: every note-on with its note-off, through the ledger. Safe to call from any thread.
 
-    send: writes one MIDI message to the ports.
+    What the ledger holds from before is not meant to sound: it is ended by `release`, and for every port that
+    opens by `greet`. send: writes one MIDI message to the ports.
     """
 
-    def __init__(self, ledger: Ledger, send: Any) -> None:
+    def __init__(self, ledger: Ledger, send: Send) -> None:
         self._ledger, self._send = ledger, send
         self._lock = threading.RLock()
         self._sent: deque[tuple[float, bytes]] = deque(maxlen=MOST_ECHOES)
+        self._ended: dict[tuple[int, int], float] = {}  # notes that may sound yet, and when they were last ended
+        self._quiet = set(ledger.used())  # channels on which nothing was sent since the last release
+        self._closed = False
+        self._end_all()
 
     def send(self, data: bytes) -> None:
         """One channel message. A note that sounds is ended before it begins anew; what is not on is not ended."""
@@ -72,53 +83,100 @@ class Outlet:
             return
         kind, channel = data[0] & 0xF0, data[0] & 0x0F
         with self._lock:
-            if kind == NOTE_ON and data[2]:
-                if self._ledger.count(channel, data[1]):
-                    self._out(bytes([NOTE_OFF | channel, data[1], 64]))
-                self._ledger.add(channel, data[1])  # before it is sent: a kill in between costs a note-off too many
-                self._out(data)
-            elif kind in (NOTE_ON, NOTE_OFF):
+            if self._closed:
+                return
+            if kind in (NOTE_ON, NOTE_OFF) and not (kind == NOTE_ON and data[2]):
                 if self._ledger.count(channel, data[1]) == 1:
                     self._out(data)
-                self._ledger.remove(channel, data[1])
+                    self._ended[channel, data[1]] = time.perf_counter()
+                self._ledger.remove(channel, data[1])  # after it was sent: a kill in between costs one too many
+                return
+            self._quiet.discard(channel)
+            if kind == NOTE_ON:
+                if self._ledger.count(channel, data[1]):
+                    self._out(bytes([NOTE_OFF | channel, data[1], 64]))
+                self._ledger.add(channel, data[1])  # before it is sent, for the same reason
             else:
                 self._ledger.use(channel)
-                self._out(data)
+            self._out(data)
 
-    def release(self, channels: list[int] | None = None, later: tuple[float, ...] = ()) -> int:
-        """End everything that sounds, twice. How many notes that were.
+    def release(self, channels: Sequence[int] = (), later: Sequence[float] = (), last: bool = False) -> int:
+        """End everything that sounds or may, twice. How many notes that were.
 
-        channels: these too, whether anything was sent on them or not. later: seconds after which the note-offs
-        are sent again, for notes that do not sound anew.
+        channels: these too, whether anything was sent on them or not. later: seconds after which all that is
+        said again, for notes and channels that nothing was sent to meanwhile. last: nothing is sent after that.
         """
         with self._lock:
-            notes = self._ledger.sounding()
-            used = sorted({*self._ledger.used(), *(channels or [])})
-            if not notes and not used:
+            self._closed |= last
+            self._end_all()
+            notes = len(self._ended)
+            self._quiet = {*self._ledger.used(), *channels}
+            if not notes and not self._quiet:
                 return 0
-            for message in release_messages(notes, used):
-                self._out(message)
+            self._silence()
         time.sleep(REPEAT_SECONDS)
+        self._silence()
+        self._silence_later(later)
+        return notes
+
+    def greet(self, send: Send | None) -> None:
+        """A port has just opened, through `send`, or without it someone was connected to `Descant Out`: what they
+        may have heard begin, and were not there to hear end, is ended there."""
         with self._lock:
-            for message in release_messages(notes, used):
+            channels = sorted(self._quiet) if send is None else self._ledger.used()
+            for message in release_messages(self._over(), channels):
+                self._note(message)
+                (send or self._send)(message)
+            again = bool(self._ended)
+        if again:
+            self._silence_later((REPEAT_SECONDS, *LATE_REPEATS))  # it may not be connected through yet
+
+    def repeat(self) -> None:
+        """Send the note-offs of the last moments again: they may have been lost."""
+        with self._lock:
+            since = time.perf_counter() - SETTLED_SECONDS
+            for message in release_messages([note for note in self._over() if self._ended[note] > since], []):
                 self._out(message)
-            self._ledger.clear()
+
+    def settle(self) -> None:
+        """Forget the notes that must have ended by now. To be called while every port is there to hear it."""
+        with self._lock:
+            before = time.perf_counter() - SETTLED_SECONDS
+            for note in [note for note, at in self._ended.items() if at < before]:
+                del self._ended[note]
+                self._ledger.settle(*note)
+            if not self._ended:
+                self._quiet.clear()
+
+    def _end_all(self) -> None:
+        now = time.perf_counter()
+        for note in self._ledger.unsettled():
+            self._ledger.end(*note)
+            self._ended[note] = now
+
+    def _over(self) -> list[tuple[int, int]]:
+        return [note for note in self._ended if not self._ledger.count(*note)]
+
+    def _silence(self) -> None:
+        with self._lock:
+            over, now = self._over(), time.perf_counter()
+            self._ended.update(dict.fromkeys(over, now))
+            for message in release_messages(over, sorted(self._quiet)):
+                self._out(message)
+
+    def _silence_later(self, later: Sequence[float]) -> None:
         for seconds in later:
-            timer = threading.Timer(seconds, self._end_again, [notes])
+            timer = threading.Timer(seconds, self._silence)
             timer.daemon = True
             timer.start()
-        return len(notes)
-
-    def _end_again(self, notes: list[tuple[int, int]]) -> None:
-        with self._lock:
-            for channel, pitch in notes:
-                if not self._ledger.count(channel, pitch):
-                    self._out(bytes([NOTE_OFF | channel, pitch, 64]))
 
     def _out(self, data: bytes) -> None:
+        self._note(data)
+        self._send(data)
+
+    def _note(self, data: bytes) -> None:
         if data[0] & 0xF0 in (NOTE_ON, NOTE_OFF):
             self._sent.append((time.perf_counter(), data))
-        self._send(data)
 
     def is_echo(self, data: bytes, now: float) -> bool:
         """Whether this note message is one that went out a moment ago; each answers for one echo."""
@@ -161,9 +219,11 @@ class Guard:
         keeper = threading.Thread(target=self._keep_player, daemon=True)
         keeper.start()  # it takes its time, as the ports do
         try:
-            self._ports = Ports(settings["api"], self._receive)
-            released = self._outlet.release(later=LATE_REPEATS)
+            self._ports = Ports(settings["api"], self._receive, self._outlet.greet)
             self._ports.connect(settings["inputs"], settings["outputs"])
+            self._ports.open_outputs()  # before anything else: a note may be sounding there
+            released = self._outlet.release(later=START_REPEATS)
+            self._ports.connect_again(settings["heard_by"], settings["fed_by"])
             self._ports.listen()
         except (UserError, PortsLost) as error:
             message, hint = (error.message, error.hint) if isinstance(error, UserError) else ("No MIDI system", "")
@@ -185,14 +245,13 @@ class Guard:
             return
         command = parse(body)
         if command["do"] == "panic":
-            self._outlet.release(list(range(16)))
+            self._outlet.release(range(16), later=LATE_REPEATS)
         elif command["do"] == "connect" and self._ports is not None:
             self._ports.connect(command["inputs"], command["outputs"])
         elif command["do"] == "figures":
             lateness = sorted(self._lateness)
             if command.get("reset"):
                 self._lateness.clear()
-            places = [min(len(lateness) - 1, int(part * len(lateness))) for part in (0.5, 0.99, 1.0) if lateness]
             places = [min(len(lateness) - 1, int(part * len(lateness))) for part in (0.5, 0.99, 1.0) if lateness]
             at = [lateness[place] for place in places]
             self._tell(event="figures", sent=len(lateness), lateness=at)
@@ -201,12 +260,13 @@ class Guard:
         self._ending = True
         if self._player is not None:
             self._player.kill()
-        released = self._outlet.release(later=LATE_REPEATS[:1])
+        if self._ports is not None:  # without them nobody was told: the ledger is the next guard's
+            waiting = self._outlet.release(later=LATE_REPEATS[:1], last=True)
+            time.sleep(LEAVE_SECONDS + (LATE_REPEATS[0] if waiting else 0.0))
+            if self._ports.complete:
+                self._ledger.clear()
         if self._player is not None:
             self._player.wait()
-            self._outlet.release()  # what the player had still said
-        # The last messages have to leave the ports before they close.
-        time.sleep(REPEAT_SECONDS + (LATE_REPEATS[0] if released else 0.0))
         self._events.close(0.2)
 
     def _tell(self, **event: Any) -> None:
@@ -225,19 +285,27 @@ class Guard:
             self._to_player.send(pack(b"I", TIMED.pack(now, port) + data))
 
     def _watch(self) -> None:
-        """Look for ports that come and go, and for a player that stands still."""
-        told = None
-        while not self._ending:
+        """Look for ports that come and go, for messages that were lost, and for a player that stands still."""
+        told, lost = None, False
+        looked = time.perf_counter()
+        while not self._ending and self._ports is not None:
             try:
-                listing = self._ports.poll() if self._ports is not None else None
+                listing = self._ports.poll()
             except PortsLost:
                 self._tell(event="lost")
                 time.sleep(0.1)
                 os._exit(1)  # nothing of ours can reach the ports; the next guard makes them anew
-            if listing is not None and listing != told:
+            if listing != told:
                 told = listing
                 self._tell(event="ports", **listing._asdict())
-            if self._player is not None and time.perf_counter() - self._heard > HANGING_SECONDS:
+            before, lost = lost, self._ports.lost_time()
+            if lost or before:  # twice, for this too may be lost
+                self._outlet.repeat()
+            elif self._ports.complete:
+                self._outlet.settle()
+            stood, looked = time.perf_counter() - looked > 2 * POLL_SECONDS, time.perf_counter()
+            hangs = looked - self._heard > HANGING_SECONDS and not stood  # if it was us, the player may be well
+            if self._player is not None and hangs:
                 self._player.kill()
             time.sleep(POLL_SECONDS)
 
@@ -247,7 +315,7 @@ class Guard:
         """Start the player, send what it sends, and when it ends release its notes and start it again."""
         while not self._ending:
             began = time.perf_counter()
-            self._heard = began + HANGING_SECONDS  # it takes its time to start
+            self._heard = began + LOADING_SECONDS
             command = [sys.executable, "-m", "assistant.live.player"]
             player = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert player.stdin is not None and player.stdout is not None
@@ -273,16 +341,16 @@ class Guard:
             time.sleep(max(0.0, began + RESTART_SECONDS - time.perf_counter()))
 
 
-def be_quick() -> None:
-    """Ask for the priority that audio programs have, or for as much as the system gives.
+def be_quick(process: int = 0) -> None:
+    """Ask for the priority that audio programs have, or for as much as the system gives. process: 0 is this one.
 
     The guard and the player sleep nearly all the time, so nobody else goes short.
     """
     try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
+        os.sched_setscheduler(process, os.SCHED_RR, os.sched_param(PRIORITY))
     except (OSError, AttributeError):
         with suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, 0, -11)
+            os.setpriority(os.PRIO_PROCESS, process, -11)
 
 
 def ignore_interrupts() -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from assistant.pipeline import Candidate, Options, Request
 
     Propose = Callable[[Request, Callable[[], bool]], list[Candidate]]
+    Warm = Callable[[Request | None, Callable[[], bool]], None]
 
 START_SECONDS = 60.0
 USUAL_BAND = ("bass", "drums")
@@ -42,18 +43,25 @@ class Live:
     """Ports, player, capture and answers. `start` it, `close` it; a context manager does both.
 
     propose: makes candidates of a request, in a thread of Live's; by default it loads the network here.
-    state_folder: where the ledger of sounding notes lies.
+    state_folder: where the ledger of sounding notes lies. warm: loads what `propose` needs, and reads what a
+    request builds on.
     """
 
     def __init__(
-        self, settings: LiveSettings | None = None, propose: Propose | None = None, state_folder: Path | None = None
+        self,
+        settings: LiveSettings | None = None,
+        propose: Propose | None = None,
+        state_folder: Path | None = None,
+        warm: Warm | None = None,
     ) -> None:
+        if propose is None:
+            propose, warm = own_generator()
         self.settings = settings or LiveSettings()
         self.settings.check()
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         ledger = (state_folder or home()) / "sounding-notes"
-        self._processes = Processes(ledger, lambda: self.settings, self._hear)
+        self._processes = Processes(ledger, self._wanted_ports, self._hear)
         self._capture = Capture()
         self._modes = Modes(
             Stage(
@@ -65,7 +73,8 @@ class Live:
                 publish=self._publish,
                 capture=self._capture,
                 changed=self._changed,
-                propose=propose or own_generator(),
+                propose=propose,
+                warm=warm or (lambda request, cancelled: None),
             )
         )
         self._transport = Transport()
@@ -73,6 +82,7 @@ class Live:
         self._ready: dict[str, Any] | None = None
         self._failed: UserError | None = None
         self._ports: dict[str, Any] = {"sources": [], "targets": [], "connected": []}
+        self._peers: dict[str, Any] = {"heard_by": [], "fed_by": []}  # whom others connected to our ports
         self._listed = False  # whether the ports were told at all
         self._pids: dict[str, int] = {}
         self._players = 0
@@ -123,6 +133,7 @@ class Live:
             if name == "ready":
                 again, self._ready, self._failed = self._ready is not None, event, None
                 self._pids["guard"] = event["pid"]
+                self._ports = {**self._ports, "connected": []}  # until it tells what it has opened
                 event = {"event": "restarted", "which": "guard"} if again else event
             elif name == "failed":
                 known = self._failed is not None
@@ -137,7 +148,8 @@ class Live:
                 event = {"event": "restarted", "which": "player"} if self._players > 1 else event
             elif name == "ports":
                 self._listed = True
-                self._ports = {key: event[key] for key in ("sources", "targets", "connected")}
+                self._peers = {key: event.pop(key) for key in self._peers}
+                self._ports = {key: event[key] for key in self._ports}
             elif name == "transport":
                 line = Line(event["time"], event["beat"], event["beat_seconds"])
                 self._transport = Transport(event["source"], event["rolling"], line, event["run"])
@@ -222,6 +234,10 @@ class Live:
             self._send_settings()
             self._processes.tell_guard(do="connect", inputs=settings.inputs, outputs=settings.outputs)
         return settings
+
+    def _wanted_ports(self) -> dict[str, Any]:
+        settings = self.settings
+        return {"api": settings.api, "inputs": settings.inputs, "outputs": settings.outputs, **self._peers}
 
     def _send_settings(self) -> None:
         settings = self.settings
@@ -438,15 +454,30 @@ def _given(options: Options | None) -> Options:
     return options or Options(candidates=1)
 
 
-def own_generator() -> Propose:
-    """Proposals by the network in this process, which is loaded when it is first wanted."""
+def own_generator() -> tuple[Propose, Warm]:
+    """Proposals by the network in this process, which is loaded when it is first wanted, and a way to warm it."""
     loaded: list[Any] = []
+    turn = threading.Lock()  # an answer that was called off may still be at it
 
-    def make(request: Request, cancelled: Callable[[], bool]) -> list[Candidate]:
-        from assistant.pipeline import load_generator, propose
+    def generator() -> Any:
+        from assistant.pipeline import load_generator
 
         if not loaded:
             loaded.append(load_generator())
-        return propose(request, loaded[0], cancelled=cancelled)
+        return loaded[0]
 
-    return make
+    def make(request: Request, cancelled: Callable[[], bool]) -> list[Candidate]:
+        from assistant.pipeline import propose
+
+        with turn:
+            return propose(request, generator(), cancelled=cancelled)
+
+    def read(request: Request | None, cancelled: Callable[[], bool]) -> None:
+        from assistant.pipeline import warm
+
+        with turn:
+            network = generator()
+            if request is not None:
+                warm(request, network)
+
+    return make, read

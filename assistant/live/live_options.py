@@ -7,6 +7,7 @@ from typing import Any
 
 from assistant.live.live_settings import APIS, MOST_ANSWER_BARS, POSITION_TICKS, SYNCS, VERBS, LiveSettings, Trigger
 from assistant.options import CommandParser, decimal, density, whole, words
+from assistant.style_options import add_style_flag
 from models.errors import ControlError
 from models.instruments import Instrument, parse_instrument
 from models.theory import parse_key
@@ -64,6 +65,7 @@ example:
         metavar="T",
         help="below 1 is safer, above 1 more daring (default: 1)",
     )
+    add_style_flag(notes)
 
     time = parser.add_argument_group("time")
     time.add_argument(

@@ -10,14 +10,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assistant.live.answer import CONTEXT_BARS, Answer, accompanying_bar, continuing_bar, joined, new_parts
 from assistant.live.capture import EARLY_BEATS, Capture, Captured
-from assistant.live.clock import Line
+from assistant.live.clock import Line, next_quantum
 from assistant.live.live_settings import LiveSettings
-from models.errors import Cancelled
+from models.errors import Cancelled, UserError
 from models.instruments import Instrument
 from models.score import Score, Track
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from assistant.pipeline import Candidate, Options, Request
 
     Propose = Callable[[Request, Callable[[], bool]], list[Candidate]]
+    Warm = Callable[[Request | None, Callable[[], bool]], None]
 
 FIRST_LEAD = 0.5  # seconds before it is due that an answer is begun, until it is known how long that takes
 LEAD_FACTOR = 1.5
@@ -32,6 +34,7 @@ LEAST_LEAD = 0.05
 REST_BARS = 4  # without a note, after which an accompaniment rests
 KEPT_BARS = 64  # of an accompaniment
 PHRASE_BEATS = 2.0  # of silence that end a phrase
+READ_BEATS = 0.25  # after a bar line the bar before it is read: an early or a late note has come by then
 LOOK_SECONDS = 0.05
 SEED_STEP = 7919  # between one answer and the next
 
@@ -54,7 +57,8 @@ class Stage:
 
     play: a score at the next place from a beat on, in place of all there is; the beat where it begins. queue: a
     score at a beat, in place of what was there from that beat on. soonest: the next place where anything may
-    begin. changed: told whenever something comes in.
+    begin. changed: told whenever something comes in. warm: has the network loaded and, given a request, what that
+    builds on read, so that the next request is answered sooner.
     """
 
     transport: Callable[[], Transport]
@@ -66,6 +70,7 @@ class Stage:
     capture: Capture
     changed: threading.Condition
     propose: Propose
+    warm: Warm
 
     def beat(self) -> float:
         return self.transport().beat(time.perf_counter())
@@ -91,6 +96,10 @@ class Modes:
         took = time.perf_counter() - began
         self._took.append(took)
         return candidate, took
+
+    def _warm(self, request: Request | None, stop: threading.Event) -> None:
+        with suppress(UserError, Cancelled):  # whoever then asks in earnest will be told
+            self._stage.warm(request, stop.is_set)
 
     def _lead(self) -> float:
         """Beats before it is due that an answer has to be begun."""
@@ -143,6 +152,7 @@ class Modes:
     def call_and_response(self, bars: int, options: Options, phrase: bool, stop: threading.Event) -> None:
         stage = self._stage
         heard_from, run, number = stage.beat(), stage.transport().run, 0
+        self._warm(None, stop)
         while True:
             first = self._first_note(stop, heard_from, run)
             if first is None:
@@ -151,10 +161,10 @@ class Modes:
             bar_beats = stage.settings().bar_beats
             due: float | None = None
             if phrase:
-                self._wait(stop, self._phrase_is_over)
+                self._read_along(stop, run, self._phrase_is_over, options)
             else:
-                due = (first + EARLY_BEATS) // bar_beats * bar_beats + bars * bar_beats
-                self._wait_for_beat(stop, due - self._lead(), run)
+                due = end = (first + EARLY_BEATS) // bar_beats * bar_beats + bars * bar_beats
+                self._read_along(stop, run, lambda end=end: stage.beat() >= end - self._lead(), options)  # type: ignore[misc]
             if self._jumped(run):
                 continue
             captured = stage.capture.take(stage.settings().meter, stage.transport().line.bpm)
@@ -162,6 +172,18 @@ class Modes:
             end = self.go_on(captured, bars, varied, due, stop)
             self._wait_for_beat(stop, end - EARLY_BEATS, run)
             heard_from, number = end - EARLY_BEATS, number + 1
+
+    def _read_along(self, stop: threading.Event, run: int, over: Callable[[], bool], options: Options) -> None:
+        """Until the call is over or the song jumps. At every bar line the network reads what was played so far, so
+        that little is left to be read when the answer is due."""
+        stage = self._stage
+        while not over() and not self._jumped(run):
+            line = next_quantum(stage.beat(), stage.settings().bar_beats) + READ_BEATS
+            self._wait(stop, lambda line=line: over() or self._jumped(run) or stage.beat() >= line)  # type: ignore[misc]
+            if not over() and not self._jumped(run):
+                with suppress(UserError):
+                    captured = stage.capture.take(stage.settings().meter, stage.transport().line.bpm)
+                    self._warm(continuing_bar(captured.quantised, (), options), stop)
 
     def _first_note(self, stop: threading.Event, since: float, run: int) -> float | None:
         """The beat of the first note played from `since` on; None when the song jumped meanwhile."""
@@ -183,6 +205,7 @@ class Modes:
 
     def play_along(self, instruments: Sequence[Instrument], options: Options, stop: threading.Event) -> None:
         stage = self._stage
+        self._warm(None, stop)
         parts = new_parts(instruments)
         written: dict[int, Score] = {}
         run, done = -1, -1

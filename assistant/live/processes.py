@@ -12,25 +12,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from assistant.live.live_settings import LiveSettings
+from assistant.live.guard import be_quick
 from assistant.live.wire import Sender, pack_json, read
 
 ROOT = Path(__file__).resolve().parents[2]
 SILENT_SECONDS = 5.0  # without a word from the guard: it hangs
+LOADING_SECONDS = 30.0  # more than that until its first word, on a computer that is busy
 RETRY_SECONDS = 1.0  # while there are no ports to be had
 END_SECONDS = 3.0
 
 
 class Processes:
-    """The guard, which has the player. `hear` is told every message; `settings` are asked for at each start.
+    """The guard, which has the player. `hear` is told every message; `wanted` is asked at each start what to open.
 
     ledger: the file of sounding notes, the same for every guard.
     """
 
     def __init__(
-        self, ledger: Path, settings: Callable[[], LiveSettings], hear: Callable[[bytes, bytes], None]
+        self, ledger: Path, wanted: Callable[[], dict[str, Any]], hear: Callable[[bytes, bytes], None]
     ) -> None:
-        self._ledger, self._settings, self._hear = ledger, settings, hear
+        self._ledger, self._wanted, self._hear = ledger, wanted, hear
         self._guard: subprocess.Popen[bytes] | None = None
         self._spare: subprocess.Popen[bytes] | None = (
             None  # loaded and waiting, so that a new guard is there at once
@@ -80,11 +81,8 @@ class Processes:
             guard, self._spare = self._spare or self._spawn(), None
             sender = Sender(cast(BinaryIO, guard.stdin))
             events = cast(BinaryIO, guard.stdout)
-            settings = self._settings()
-            sender.send(
-                pack_json(b"G", {"api": settings.api, "inputs": settings.inputs, "outputs": settings.outputs})
-            )
-            self._heard, self._failing = time.perf_counter(), False
+            sender.send(pack_json(b"G", self._wanted()))
+            self._heard, self._failing = time.perf_counter() + LOADING_SECONDS, False
             self._guard, self._sender = guard, sender
             while (message := read(events)) is not None:
                 self._heard = time.perf_counter()
@@ -105,12 +103,17 @@ class Processes:
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         command = [sys.executable, "-m", "assistant.live.guard", str(self._ledger)]
         environment = {**os.environ, "PYTHONPATH": path}
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        be_quick(guard.pid)  # while it loads, too
+        return guard
 
     def _watch(self) -> None:
         """A guard that stands still is ended; the ledger tells the next one what sounds."""
+        looked = time.perf_counter()
         while not self._closing:
             time.sleep(SILENT_SECONDS / 4)
             self.tell_guard(do="figures", asked=False)
-            if time.perf_counter() - self._heard > SILENT_SECONDS and self._guard is not None:
+            stood, looked = time.perf_counter() - looked > SILENT_SECONDS / 2, time.perf_counter()
+            hangs = looked - self._heard > SILENT_SECONDS and not stood  # if it was us, the guard may be well
+            if hangs and self._guard is not None:
                 self._guard.kill()

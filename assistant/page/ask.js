@@ -32,7 +32,8 @@ const CHIPS = {
   temperature: { label: "Daring", empty: "1", size: 4, mode: "decimal", tells: "Below 1 is safer, above 1 bolder; 0 to 2" },
   candidates: { label: "Candidates", empty: "4", size: 3, mode: "numeric", tells: "How many answers to write" },
 };
-const LIMITS = ["key", "chords", "range", "density", "max_polyphony", "style", "weight", "temperature", "candidates"];
+export const MORE = ["range", "density", "max_polyphony", "temperature", "candidates"]; // shown where they are wanted
+const LIMITS = ["key", "chords", "style", "weight", ...MORE];
 
 const TONICS = ["C", "D", "E", "F", "G", "A", "B", "Bb", "Eb", "Ab", "F#"];
 const KEYS = TONICS.flatMap((tonic) => [`${tonic} major`, `${tonic} minor`]);
@@ -73,7 +74,7 @@ export function askBody({ verb, words, limits, score }, lock) {
   return body;
 }
 
-/** The section. on: {verb(name), word(chip, text), propose(), sketch(), cancel(), styles(), unlockAll()}. */
+/** The section. on: {verb(name), word(chip, text), propose(), sketch(), cancel(), styles(), unlockAll(), allLimits()}. */
 export function askView(state, on) {
   const { verb, words, limits, proposal } = state;
   const busy = proposal && ["asked", "queued", "running"].includes(proposal.state);
@@ -102,14 +103,21 @@ export function askView(state, on) {
         ? sketchView(state, on, busy)
         : html`<div class="chips">
             ${own}${locks(state, on)}<span class="rule" aria-hidden="true"></span>
-            ${LIMITS.map((name) => chip(name, limits[name], state, on))}
+            ${LIMITS.filter((name) => state.allLimits || limits[name] || !MORE.includes(name)).map((name) =>
+              chip(name, limits[name], state, on),
+            )}
+            <button type="button" class="link more" aria-expanded=${state.allLimits ? "true" : "false"} @click=${on.allLimits}>
+              ${state.allLimits ? "less" : "more…"}
+            </button>
           </div>`}
       <div class="go">
         ${!busy && sketching
           ? nothing
           : busy
           ? html`<button type="button" class="main stop" @click=${on.cancel}>Stop <kbd>esc</kbd></button>`
-          : html`<button type="submit" class="main" ?disabled=${waiting}>${askText(state)} <kbd>p</kbd></button>`}
+          : html`<button type="submit" class="main" ?disabled=${waiting}>
+              <span>${askText(state)}</span> <kbd>p</kbd>
+            </button>`}
       </div>
       ${progress(state, busy)}
       ${state.refusal

@@ -118,13 +118,29 @@ function badges(info, { request, words }) {
   const names = limits.map((name) => LIMIT_NAMES[name]);
   if (words.lock?.length) names.push("locked notes");
   const kept = names.length ? html`<span class="badge good">keeps ${names.join(", ")}</span>` : nothing;
+  const bars = request ? request.bars[1] - request.bars[0] + 1 : 0;
   return html`
-    <span class="badge">${info.notes} notes</span>
+    <span class="badge">${bars ? `${counted(bars, "bar")} · ` : ""}${counted(info.notes, "note")}</span>
     ${info.violations.length
       ? html`<span class="badge bad">${info.violations.length} limits broken</span>`
       : kept}
-    ${info.originality?.badge ? html`<span class="badge">${info.originality.badge}</span>` : nothing}
+    ${info.originality ? originality(info.originality) : nothing}
   `;
+}
+
+const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+
+/** Whether a candidate shares more in a row with known music than people's pieces do with each other. */
+function originality(found) {
+  const copied = found.training.notes > found.human.notes || (found.own && found.own.notes > found.human.notes);
+  return html`<span class="badge ${copied ? "bad" : "original"}" title=${sharedText(found)}>
+    ${copied ? `shares ${Math.max(found.training.notes, found.own?.notes ?? 0)} notes` : "original"}
+  </span>`;
+}
+
+function sharedText({ training, human, own }) {
+  const mine = own ? `, ${own.notes} with your files` : "";
+  return `at most ${counted(training.notes, "note")} in a row with the music it learned from${mine}; pieces by people share up to ${human.notes}`;
 }
 
 const LIMIT_NAMES = { key: "key", chords: "chords", range: "range", density: "density", max_polyphony: "voices" };
@@ -150,6 +166,7 @@ function why({ info, whole }, { request, words }) {
     ["Notes a bar", request.density?.join(" to ")],
     ["Voices", request.max_polyphony],
     ["Daring", request.temperature],
+    ["Shares", info.originality ? sharedText(info.originality) : ""],
     ["Limits broken", info.violations.join("; ")],
     ["Seed", `${info.seed}, candidate ${info.number}`],
     ["Model", info.model_hash.slice(0, 12)],

@@ -3,7 +3,7 @@
 import { wholeWith } from "./candidates.js";
 import { player, stage } from "./desk.js";
 import { playCandidate } from "./listening.js";
-import { openScore, showProposal } from "./pieces.js";
+import { isLatest, latest, openScore, showProposal } from "./pieces.js";
 import { markRegion } from "./proposing.js";
 import { ask } from "./server.js";
 import { notice, paint, say, shown } from "./shell.js";
@@ -17,7 +17,7 @@ const candidateOf = (number) => state.proposal?.candidates[number - 1];
 export function audition(number, andPlay = true) {
   const { proposal } = state;
   const candidate = candidateOf(number);
-  if (!candidate?.parts) return;
+  if (!candidate?.parts || !proposal.request) return;
   if (state.playing && state.shown === number && andPlay) return player.stop();
   player.stop(true);
   state.playing = state.waiting = false;
@@ -47,6 +47,7 @@ export function spanHeard(proposal, candidate) {
 export function showCandidate() {
   const { proposal, score } = state;
   if (proposal.score !== (score?.id ?? null)) return; // it belongs to an earlier version: heard, but not drawn over this one
+  if (!candidateOf(state.shown)?.parts) return;
   const [first, last] = proposal.request.bars.map((bar) => bar - 1);
   const tracks = new Set(proposal.request.tracks.map((track) => track - 1));
   stage.propose(candidateOf(state.shown).parts, { first, last, tracks });
@@ -68,11 +69,14 @@ const UNDONE = { accept: "Accepting", keep: "Keeping", reject: "Rejecting" };
 export async function decide(number, verdict) {
   const { proposal } = state;
   const candidate = candidateOf(number);
-  if (!candidate?.info) return;
-  const decision = await ask("POST", `/proposals/${proposal.id}/candidates/${number}/decision`, { verdict });
-  if (verdict === "accept") {
-    player.stop();
-    await openScore(await ask("GET", `/scores/${decision.score}`), true);
+  if (!candidate?.info || candidate.deciding) return;
+  const ticket = latest();
+  candidate.deciding = true;
+  try {
+    const decision = await ask("POST", `/proposals/${proposal.id}/candidates/${number}/decision`, { verdict });
+    if (verdict === "accept") await openDecided(decision, ticket);
+  } finally {
+    candidate.deciding = false;
   }
   candidate.info.verdict = verdict;
   notice(SAID[verdict], "", "good", { text: "Undo", key: "z", deed: shown(undo) });
@@ -80,14 +84,21 @@ export async function decide(number, verdict) {
   paint();
 }
 
+/** Put the piece after a decision on the stage. False when something else was opened meanwhile. */
+async function openDecided({ score: number }, ticket) {
+  if (!isLatest(ticket)) return false;
+  player.stop();
+  if (!number || number === state.score?.id) return true;
+  const score = await ask("GET", `/scores/${number}`);
+  return isLatest(ticket) && openScore(score, { samePiece: true });
+}
+
 export async function undo() {
   if (!state.session) return;
   player.stop();
+  const ticket = latest();
   const decision = await ask("POST", `/sessions/${state.session}/undo`);
-  if (decision.score && decision.score !== state.score?.id) {
-    await openScore(await ask("GET", `/scores/${decision.score}`), true);
-  }
-  await showProposal(decision.proposal);
+  if (await openDecided(decision, ticket)) await showProposal(decision.proposal);
   state.notices = [];
   notice(`${UNDONE[decision.verdict]} candidate ${decision.candidate} was undone`);
 }

@@ -24,7 +24,7 @@ export function headView(state, on) {
             <button class="play" aria-label=${playing ? "Stop" : "Play"} title="Space" @click=${on.play}>
               <span aria-hidden="true">${playing ? (waiting ? "…" : "■") : "▶"}</span>
             </button>
-            <span id="place">${on.placeText(state.place)}</span>
+            <span id="place"></span>
             <button class="sign" aria-label="Zoom out" title="-" @click=${() => on.zoom(0.8)}>−</button>
             <button class="sign" aria-label="Zoom in" title="+" @click=${() => on.zoom(1.25)}>+</button>
             ${live?.running
@@ -58,12 +58,12 @@ export function headView(state, on) {
       <button class="sign" aria-label="Keys" title="?" @click=${on.keys}>?</button>
       <button class="sign" aria-label="Light or dark" @click=${on.theme}>◐</button>
       <label class="unseen">
-        A MIDI file
+        A MIDI or sound file
         <input
           id="file"
           type="file"
           tabindex="-1"
-          accept=".mid,.midi,audio/midi${state.canHum ? ",audio/*" : ""}"
+          accept=".mid,.midi,audio/midi,audio/*"
           @change=${(event) => {
             const [file] = event.target.files;
             event.target.value = "";
@@ -93,8 +93,11 @@ export function welcomeView(state, on) {
     <img src="/page/motif.svg" alt="" width="420" height="104" />
     <h2>Bring a few bars. Hear where they could go.</h2>
     <div class="drop">
-      <p>Drop a MIDI file here</p>
-      <button class="main" @click=${on.open}>Choose a MIDI file</button>
+      <p>Drop a MIDI file here, or a recording of a tune</p>
+      <div class="ways-in">
+        <button class="main" @click=${on.open}>Choose a file</button>
+        <button class="main second" @click=${on.record}>Play or hum</button>
+      </div>
       ${state.demos.length
         ? html`<p class="demos">
             or try it on
@@ -121,7 +124,6 @@ export function welcomeView(state, on) {
     ${state.refusal
       ? html`<p class="refusal" role="alert"><strong>${state.refusal.message}.</strong> ${state.refusal.hint}</p>`
       : nothing}
-    ${state.loading ? html`<p role="status">${state.loading}</p>` : nothing}
   </div>`;
 }
 
@@ -152,8 +154,14 @@ export function namesView({ music, silent, proposal, shown, verb, words }, on) {
   </ul>`;
 }
 
-export function noticesView({ notices }, on) {
-  return notices.map(
+export function noticesView({ notices, loading }, on) {
+  const coming = loading
+    ? html`<div class="notice coming" role="status">
+        <p><progress aria-label=${loading.text}></progress> ${loading.text}</p>
+        ${loading.stopper ? html`<button @click=${() => loading.stopper.abort()}>Stop</button>` : nothing}
+      </div>`
+    : nothing;
+  return [coming, ...notices.map(
     (item) => html`<div class="notice ${item.kind}" role=${item.kind === "bad" ? "alert" : "status"}>
       <p><strong>${item.message}${item.hint ? "." : ""}</strong> ${item.hint}</p>
       ${item.action
@@ -163,5 +171,5 @@ export function noticesView({ notices }, on) {
         : nothing}
       <button class="sign" aria-label="Close" @click=${() => on.dismiss(item)}>×</button>
     </div>`,
-  );
+  )];
 }

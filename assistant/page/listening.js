@@ -107,7 +107,7 @@ export async function warm() {
   const { proposal } = state;
   if (proposal?.state !== "done" || state.through !== "here" || plain) return;
   for (const candidate of proposal.candidates.slice(0, WARMED)) {
-    if (state.proposal !== proposal || state.playing) return;
+    if (state.proposal !== proposal || state.playing || !candidate.info) return;
     const { music, from, until } = spanHeard(proposal, candidate);
     if (music.seconds(until) - music.seconds(from) > LONGEST_WARMED) return;
     await recordingOf(proposal, candidate)?.finished;

@@ -11,7 +11,7 @@ import { headView, namesView, noticesView, welcomeView } from "./frame.js";
 import { listenToDrops, listenToKeys } from "./gestures.js";
 import { hearClock, listenThrough, mute, placeWith, playOrStop, seek, stop, warm } from "./listening.js";
 import { leaveNote, lockChosen, lockWithin, stepNote, unlockAll } from "./locks.js";
-import { openDemo, openFile, openProposal, openSession, refresh } from "./pieces.js";
+import { openDemo, openFile, openSession, refresh, showProposal } from "./pieces.js";
 import * as ports from "./ports.js";
 import { cancel, chooseRegion, chooseVerb, hearOf, proposeOrSketch, setWord, sketch } from "./proposing.js";
 import * as record from "./record.js";
@@ -19,12 +19,14 @@ import { paintCard } from "./roll.js";
 import { historyView, keysView } from "./screens.js";
 import { ask, enter, listen } from "./server.js";
 import { closeScreen, dismiss, openScreen, paint, paintWith, say, shown } from "./shell.js";
+import { isSound, leaveSinging, openSound, sing } from "./sing.js";
 import { changeFact, understand } from "./sketch.js";
 import { $, isRunning, placeText, state } from "./state.js";
 import * as styles from "./styles.js";
 import * as take from "./take.js";
 import { render } from "./vendor/lit-html.js";
 
+const AGAIN = 1000; // milliseconds after which a page that did not find the server looks for it again
 const SCREENS = {
   history: historyView,
   keys: keysView,
@@ -41,7 +43,8 @@ paintWith(() => {
   document.body.classList.toggle("empty", !piece);
   $("stage").hidden = $("ask").hidden = $("cards").hidden = !piece;
   $("welcome").hidden = piece || (state.entered && !state.looked);
-  render(headView(state, { ...deeds, placeText }), $("head"));
+  render(headView(state, deeds), $("head"));
+  if (!state.playing) tellPlace(state.place);
   render(piece ? null : welcomeView(state, deeds), $("welcome"));
   // A dialog hides what is not in it.
   render(state.screen ? null : noticesView(state, deeds), $("notices"));
@@ -65,7 +68,7 @@ function paintCards() {
   for (const canvas of $("cards").querySelectorAll("canvas.mini")) {
     const candidate = proposal.candidates[canvas.closest(".card").dataset.number - 1];
     const size = `${canvas.clientWidth} ${document.documentElement.dataset.theme}`;
-    if (!candidate?.parts || (canvas.drawn === candidate.parts && canvas.size === size)) continue;
+    if (!candidate?.parts || !proposal.request || (canvas.drawn === candidate.parts && canvas.size === size)) continue;
     const { base, request } = proposal;
     const [from, to] = [base.barStart(request.bars[0] - 1), base.barStart(request.bars[1])];
     paintCard(canvas, candidate.parts.filter(Boolean), from, to, stage.view.colours);
@@ -75,11 +78,17 @@ function paintCards() {
 
 // The event comes late: by then another screen may have been asked for, which must stay.
 $("dialog").addEventListener("close", ({ target }) => {
-  if (!target.open && state.screen === target.dataset.screen) closeScreen();
+  if (target.open) return;
+  if (state.screen === target.dataset.screen) closeScreen();
+  if (target.dataset.screen === "record") shown(leaveSinging)(); // nothing is heard that is not shown
 });
 
 function showPlace(tick) {
   stage.follow(tick);
+  tellPlace(tick);
+}
+
+function tellPlace(tick) {
   const text = placeText(tick);
   if ($("place") && $("place").textContent !== text) $("place").textContent = text;
 }
@@ -109,12 +118,10 @@ Object.assign(hooks, {
 
 // --- Gestures ------------------------------------------------------------------------------------------
 
-const isSound = (file) => file.type.startsWith("audio/") && !/midi?$/i.test(file.type) && !/\.midi?$/i.test(file.name);
-
 /** Files that were dropped or chosen: music for a style where its screen is open, else a piece or a sung line. */
 async function takeIn(files) {
   if (state.screen === "styles") return styleFiles(files);
-  if (state.canHum && isSound(files[0])) return record.openSung(files[0], files[0].name.replace(/\.\w+$/, ""));
+  if (isSound(files[0])) return openSound(files[0]);
   if (state.screen) closeScreen();
   await openFile(files[0]);
 }
@@ -136,8 +143,14 @@ const deeds = {
   open: () => $("file").click(),
   file: shown((file) => takeIn([file])),
   demo: shown(openDemo),
-  session: shown(openSession),
-  proposal: shown(openProposal),
+  session: shown(async (id) => {
+    closeScreen();
+    await openSession(id);
+  }),
+  proposal: shown(async (id) => {
+    closeScreen();
+    await showProposal(id);
+  }),
   history: shown(openHistory),
   keys: () => openScreen("keys"),
   close: closeScreen,
@@ -173,6 +186,10 @@ const deeds = {
   }),
   allFacts: () => {
     state.sketch.all = !state.sketch.all;
+    paint();
+  },
+  allLimits: () => {
+    state.allLimits = !state.allLimits;
     paint();
   },
   cancel: shown(cancel),
@@ -213,7 +230,7 @@ const deeds = {
 
   record: shown(record.openRecord),
   recordKeyboard: shown(record.recordKeyboard),
-  recordMicrophone: shown(record.recordMicrophone),
+  sing: shown(sing),
   endRecording: shown(record.endRecording),
   capture: shown(record.capture),
 
@@ -248,7 +265,8 @@ const KEYS = {
   0: deeds.original,
   "?": deeds.keys,
   Escape: () => {
-    if (state.playing) stop();
+    if (state.loading?.stopper) state.loading.stopper.abort();
+    else if (state.playing) stop();
     else if (isRunning()) deeds.cancel();
     else if (state.blind) endBlind();
     else hideCandidate();
@@ -298,31 +316,34 @@ async function lookAround() {
 async function begin() {
   paint();
   state.entered = await enter();
+  state.online = true;
   if (!state.entered) return paint();
   listen({
     hear,
     found: shown(async () => {
-      try {
-        await refresh();
-        await lookAround();
-      } catch (error) {
-        if (error.status !== 401) throw error;
-        sessionStorage.removeItem("token");
-        state.entered = false;
-        paint();
-      }
+      await refresh();
+      await lookAround();
     }),
-    lost: () => {
-      state.online = false;
+    lost,
+    refused: () => {
+      sessionStorage.removeItem("token");
+      state.entered = false;
       paint();
     },
   });
 }
 
-begin().catch(() => {
+function lost() {
   state.online = false;
   paint();
-});
+}
+
+const beginAgain = () => {
+  lost();
+  setTimeout(() => begin().catch(beginAgain), AGAIN);
+};
+
+begin().catch(beginAgain);
 
 // For the tests and the measurement alone.
 window.descant = { state, stage, player, record };

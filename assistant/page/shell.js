@@ -38,7 +38,11 @@ export function dismiss(item) {
   paint();
 }
 
-export const refuse = (error) => notice(error.message, error.hint ?? "", "bad");
+export function refuse(error) {
+  if (error.status < 0) return say(error.message);
+  notice(error.message, error.hint ?? "", "bad");
+  state.notices.at(-1).lost = error.status === 0; // of no use any more once the server is back
+}
 
 /** The same function, with its errors shown. */
 export const shown = (work) => async (...values) => {
@@ -51,7 +55,8 @@ export const shown = (work) => async (...values) => {
 
 /** Open a dialog. subject: what it is about. */
 export function openScreen(name, subject = 0) {
-  Object.assign(state, { screen: name, subject });
+  const notices = state.notices.filter(({ kind }) => kind === "bad"); // what went well is not about this
+  Object.assign(state, { screen: name, subject, notices });
   paint();
 }
 

@@ -75,12 +75,17 @@ export async function readBrief(box, body) {
   }
 }
 
-/** A chip was changed by hand; what was changed counts as said. */
-export async function changeFact(box, name, text) {
-  const said = [...new Set([...box.brief.said, name])];
+/** A chip was changed by hand; what was changed counts as said. One change waits for the one before. */
+export function changeFact(box, name, value) {
+  const { text } = box;
   box.edited = true;
-  await readBrief(box, { brief: { ...box.brief, [name]: FACTS[name].read(text) } });
-  box.brief = { ...box.brief, said };
+  box.changing = Promise.resolve(box.changing).then(async () => {
+    if (box.text !== text || !box.brief) return;
+    const said = [...new Set([...box.brief.said, name])];
+    await readBrief(box, { brief: { ...box.brief, [name]: FACTS[name].read(value) } });
+    if (box.text === text) box.brief = { ...box.brief, said };
+  });
+  return box.changing;
 }
 
 /** The box and its chips. on: {words(text), fact(name, text), allFacts(), sketch()}. */
@@ -89,19 +94,21 @@ export function sketchView(state, on, busy) {
   return html`
     <div class="sketch">
       <div class="sketch-line">
-        <input
+        <textarea
           class="words"
           name="sketch"
+          rows="1"
           aria-label="Describe a piece"
           placeholder=${EXAMPLE}
           .value=${text}
           maxlength="1000"
           autocomplete="off"
-          @input=${(event) => on.words(event.target.value)}
-        />
+          @input=${(event) => on.words(event.target.value.replace(/\s*\n\s*/g, " "))}
+          @keydown=${submit}
+        ></textarea>
         ${busy
           ? nothing
-          : html`<button type="submit" class="main" ?disabled=${state.engine.state !== "ready"}>
+          : html`<button type="submit" class="main" ?disabled=${state.engine.state !== "ready" || state.asking}>
               Sketch it${state.music ? html` <kbd>enter</kbd>` : nothing}
             </button>`}
       </div>
@@ -113,6 +120,13 @@ export function sketchView(state, on, busy) {
           : nothing}
     </div>
   `;
+}
+
+/** Enter asks, as in a box of one line. */
+function submit(event) {
+  if (event.key !== "Enter" || event.isComposing) return;
+  event.preventDefault();
+  event.target.form.requestSubmit();
 }
 
 function factsView({ sketch: { brief, all }, vocabulary }, on) {

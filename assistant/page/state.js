@@ -15,7 +15,6 @@ export const state = {
   proposals: [],
   verbs: Object.keys(VERBS),
   canLock: false, // whether this server keeps single notes
-  canHum: false, // whether it makes notes of a sung line
   verb: "continue",
   words: {
     continue: { bars: "8" },
@@ -25,11 +24,13 @@ export const state = {
     edit: { text: "" },
     sketch: {},
   },
-  sketch: { text: "", brief: null, edited: false, briefRefusal: null, all: false },
+  sketch: { text: "", brief: null, edited: false, briefRefusal: null, all: false, changing: null },
+  asking: false, // a sketch is being asked for
   vocabulary: {}, // what the words of a brief can be, by field
   limits: {
     key: "", chords: "", range: "", density: "", max_polyphony: "", style: "", weight: "1", temperature: "", candidates: "",
   },
+  allLimits: false, // whether the chips of every limit are shown
   session: null, // its number; a sketch has one before there is a score
   title: "",
   brief: null, // what a sketch that is shown was made from
@@ -57,7 +58,7 @@ export const state = {
   subject: 0, // what it is about: a candidate's number, or 0 for the piece
   refusal: null,
   notices: [],
-  loading: "",
+  loading: null, // {text, stopper} of what is on its way
 };
 
 /** Where a tick is: "bar 5 · 0:12". */

@@ -138,6 +138,7 @@ function trainingView({ name, state: at, share, seconds_left: left, intake, curv
         </p>`}
     ${busy ? html`<progress aria-label="Learned" max="1" .value=${share}></progress>` : nothing}
     ${intake ? html`<p class="quiet">${intakeText(intake)}</p>` : nothing}
+    ${busy ? html`<p class="quiet">It goes on when you close this, and you can go on too.</p>` : nothing}
     <p>
       ${busy
         ? html`<button class="small" @click=${() => on.stopTraining(name, false)}>Stop</button>`

@@ -8,18 +8,23 @@ import { dialogHead } from "./screens.js";
 
 /** See to it that a candidate's file is written before it can be dragged. */
 export async function prepare(number) {
-  const { proposal, onlyNew } = state;
+  const { proposal } = state;
   const candidate = proposal?.candidates[number - 1];
-  if (!candidate?.info || candidate.file) return candidate?.file;
-  candidate.preparing ??= (async () => {
-    const path = `/proposals/${proposal.id}/candidates/${number}/file`;
-    const made = await ask("POST", path, { only_new: onlyNew });
-    const name = decodeURIComponent(made.url.slice(made.url.lastIndexOf("/") + 1));
-    if (state.onlyNew === onlyNew) candidate.file = { ...made, name };
-  })().finally(() => (candidate.preparing = null));
-  await candidate.preparing;
+  if (!candidate?.info) return null;
+  // What is wanted may change while the file is written.
+  while (!candidate.file) {
+    candidate.preparing ??= write(proposal.id, candidate, state.onlyNew).finally(() => (candidate.preparing = null));
+    await candidate.preparing;
+  }
   paint();
   return candidate.file;
+}
+
+async function write(proposal, candidate, onlyNew) {
+  const path = `/proposals/${proposal}/candidates/${candidate.number}/file`;
+  const made = await ask("POST", path, { only_new: onlyNew });
+  const name = decodeURIComponent(made.url.slice(made.url.lastIndexOf("/") + 1));
+  if (state.onlyNew === onlyNew) candidate.file = { ...made, name };
 }
 
 /** Hand a file of the server to the browser. */

@@ -358,7 +358,19 @@ def _voices_said(voices: list[int]) -> str:
 
 
 def live_load(bank: Bank, seconds: float = 20.0, keys: int = 20) -> tuple[float, float, list[int]]:
-    """Share of a core that live play takes in blocks of 10 ms, processor seconds of the longest, and voices.
+    """Share of a core that live play takes in blocks of 10 ms, processor seconds of the longest, and voices."""
+    synth = live_synth(bank, seconds, keys)
+    took, voices = [], []
+    for _ in range(int(seconds * 100)):
+        began = time.process_time()
+        synth.block(480)
+        took.append(time.process_time() - began)
+        voices.append(synth.voices)
+    return sum(took) / seconds, max(took), voices
+
+
+def live_synth(bank: Bank, seconds: float, keys: int) -> Synth:
+    """A synth for live play with notes of eight programs for so many seconds.
 
     keys: how many are down at any time; what they let go rings on, which makes about twice as many voices.
     """
@@ -374,13 +386,7 @@ def live_load(bank: Bank, seconds: float = 20.0, keys: int = 20) -> tuple[float,
             synth.schedule(start, key % len(programs), bytes([ON, pitch, 90]))
             synth.schedule(start + length, key % len(programs), bytes([ON, pitch, 0]))
             start += length
-    took, voices = [], []
-    for _ in range(int(seconds * 100)):
-        began = time.process_time()
-        synth.block(480)
-        took.append(time.process_time() - began)
-        voices.append(synth.voices)
-    return sum(took) / seconds, max(took), voices
+    return synth
 
 
 # --- Pictures -----------------------------------------------------------------------------------------

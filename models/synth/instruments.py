@@ -47,6 +47,9 @@ TOUCH = 0.3  # how much of what differs between notes velocity may explain
 CHANCE = 0.03  # of a note's difference that is its own
 SHORTEST, LONGEST = 0.15, 3.5  # seconds of a note that is learned from
 UNSTEADY = 0.5  # semitones of standard deviation
+AROUND = 0.2  # seconds about the end of a note in which it is let go
+FLOOR = 4.0  # dB above the quietest moment that are taken for silence
+LEAST_RELEASE = 20.0  # dB a second
 TOO_QUIET = 36.0  # dB below the loudest note
 LOUDEST = 112  # velocity of the loudest note
 MOST_NOTES = 400
@@ -108,8 +111,9 @@ def _is_steady(line: PitchLine, note: HeardNote) -> bool:
 
 def _example(samples: Floats, note: HeardNote, after: float, loudest: float) -> Example:
     start = _onset(samples, note)
-    hold = min(note.end, start / SAMPLE_RATE + LONGEST) - start / SAMPLE_RATE
-    end = min(len(samples), int(min(after, note.end + 0.4) * SAMPLE_RATE))
+    let_go, release = _let_go(samples, note, after)
+    hold = min(max(let_go, note.start + 0.05), start / SAMPLE_RATE + LONGEST) - start / SAMPLE_RATE
+    end = min(len(samples), int(min(after, let_go + 0.4) * SAMPLE_RATE))
     part = samples[start : max(end, start + int(hold * SAMPLE_RATE))]
     pitch = int(np.clip(round(note.pitch), 0, 127))
     velocity = int(np.clip(round(LOUDEST * 10 ** ((note.level - loudest) / 40)), 8, 127))
@@ -125,7 +129,7 @@ def _example(samples: Floats, note: HeardNote, after: float, loudest: float) -> 
         velocity,
         hold,
         cents,
-        _release(samples, note, after),
+        release,
         np.append(levels, [0.0, stretch]).astype(np.float32),
         np.append(weight, [1.0, 1.0]).astype(np.float32),
         part[: int((hold + 0.1) * SAMPLE_RATE)].copy(),
@@ -141,15 +145,31 @@ def _onset(samples: Floats, note: HeardNote) -> int:
     return first + lowest + (max(0, int(loud[0]) - 96) if len(loud) else 0)
 
 
-def _release(samples: Floats, note: HeardNote, after: float) -> float:
-    if after - note.end < 0.2:
-        return float("nan")
-    middle = int(note.end * SAMPLE_RATE)
-    early, late = samples[middle - 1920 : middle], samples[middle + 4800 : middle + 6720]
-    if len(late) < 1920 or len(early) < 1920:
-        return float("nan")
-    levels = [10 * np.log10(np.mean(part.astype(np.float64) ** 2) + 1e-12) for part in (early, late)]
-    return float(np.clip((levels[0] - levels[1]) / 0.14, 20.0, 2000.0))
+def _let_go(samples: Floats, note: HeardNote, after: float) -> tuple[float, float]:
+    """When a note is let go, in seconds, and what it then loses beyond what it lost before, dB a second.
+
+    Where its level in dB bends down: the best two straight lines that meet. nan for the loss if it cannot be told.
+    """
+    first = max(0.0, note.start + 0.04, note.end - AROUND)
+    end = min(after - 0.01, note.end + AROUND, len(samples) / SAMPLE_RATE)
+    part = samples[int(first * SAMPLE_RATE) : int(max(end, first) * SAMPLE_RATE)]
+    width = max(480, int(SAMPLE_RATE / float(hertz(note.pitch))))
+    level = 20 * np.log10(running_level(part, width)[:: SAMPLE_RATE // 200] + 1e-7)
+    low = np.flatnonzero(level < level.min(initial=0.0) + FLOOR)
+    level = level[: int(low[0]) if len(low) else None]
+    if len(level) < 8:
+        return note.end, float("nan")
+    seconds = np.arange(len(level)) / 200
+    best, place, loss = np.inf, len(level), 0.0
+    for bend in range(2, len(level) - 3):
+        lines = np.stack([np.ones(len(level)), seconds, np.maximum(0, seconds - seconds[bend])], axis=1)
+        solved = np.linalg.lstsq(lines, level, rcond=None)[0]
+        off = float(np.square(level - lines @ solved).sum())
+        if off < best:
+            best, place, loss = off, bend, -float(solved[2])
+    if loss < LEAST_RELEASE:
+        return note.end, float("nan")
+    return first + place / 200, min(loss, 2000.0)
 
 
 # --- Learning -----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,14 @@ from models.synth.sound import (
     MELODIC,
     PARTIALS,
     SILENCE,
+    SWELL_BANDS,
+    SWELL_FRAMES,
     Floats,
     Sound,
     hertz,
     instrument_index,
+    numbers,
+    spread_phases,
 )
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "synth"
@@ -77,6 +82,13 @@ def features(pitch: NDArray[np.floating], velocity: NDArray[np.floating]) -> NDA
     return np.stack([p, p * p, v, v * v], axis=1).astype(np.float32)
 
 
+# Frames at which a swell is kept: every one at first, then every second, then every fourth.
+SWELL_GRID = np.concatenate([np.arange(24), np.arange(24, 64, 2), np.arange(64, SWELL_FRAMES, 4)])
+SWELL_UNIT = 0.25  # dB
+PHASES = 48  # partials whose phase is kept
+PHASE_UNIT = 1 / 256  # turns
+
+
 Asked = tuple[int, int, int, bool]  # program, pitch, velocity, whether it is a drum
 
 
@@ -104,12 +116,33 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
+class Recordings:
+    """Effects as they were recorded, a row each: programs, pitches, semitones that a key is worth (tracking), gains
+    (recordings,), and samples (recordings, samples) in sixteen bits at velocity 127."""
+
+    programs: NDArray[np.float32]
+    pitches: NDArray[np.float32]
+    tracking: NDArray[np.float32]
+    gains: NDArray[np.float32]
+    samples: NDArray[np.int16]
+
+    @classmethod
+    def of(cls, stored: dict[str, NDArray[np.generic]]) -> Recordings:
+        """Taken out of what a file held; none where it held none."""
+        about = stored.pop("recorded", np.zeros((4, 0))).astype(np.float32)
+        samples = stored.pop("recordings", np.zeros((0, 1))).astype(np.int16)
+        programs, pitches, tracking, gains = about
+        return cls(programs, pitches, tracking, gains, samples)
+
+
+@dataclass(frozen=True, slots=True)
 class Bank:
     """The trained synth: `weights` by name, and what it is called in a candidate's provenance, `digest`."""
 
     weights: dict[str, NDArray[np.float32]]
     transients: NDArray[np.float32]  # (drums, samples), the first instants of each drum at velocity 127
     digest: str
+    recordings: Recordings
     learned: tuple[Learned, ...] = ()  # programs MELODIC, MELODIC + 1 ...
 
     def with_learned(self, learned: Sequence[Learned]) -> Bank:
@@ -130,8 +163,12 @@ class Bank:
             raise UserError(f"The weights in {folder} are of another version", "Make them anew.")
         transients = stored.pop("transients").astype(np.float32)
         transients *= stored.pop("transient_scales").astype(np.float32)[:, None]
+        recordings = Recordings.of(stored)
+        for name, unit in (("swell", SWELL_UNIT), ("phases", PHASE_UNIT)):
+            if name in stored:
+                stored[name] = stored[name] * np.float32(unit)
         weights = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in stored.items()}
-        return cls(weights, transients, digest)
+        return cls(weights, transients, digest, recordings)
 
     def sound(self, program: int, pitch: int, velocity: int, is_drum: bool = False) -> Sound:
         """The Sound of one note. program 0..127, pitch 0..127, velocity 1..127; drums by their key."""
@@ -139,7 +176,7 @@ class Bank:
 
     def sounds(self, notes: Sequence[Asked]) -> list[Sound]:
         """The Sounds of some notes; together they cost little more than one, which reads all the weights too."""
-        rows = zip(notes, self.outputs(notes), strict=True)
+        rows = zip(notes, numbers(self.outputs(notes), "the timbre of a note"), strict=True)
         return [self._sound(output, *asked) for asked, output in rows]
 
     def outputs(self, notes: Sequence[Asked]) -> Floats:
@@ -189,10 +226,53 @@ class Bank:
         drum = index >= MELODIC
         nominal = DRUM_NOMINAL if drum else float(hertz(pitch))
         frequencies = stretched(self.weights["ratios"][index].astype(np.float64), nominal, cents, stretch)
-        transient = None
+        transient = recording = swell = phases = None
         if drum:
             transient = self.transients[index - MELODIC] * np.float32(10 ** (velocity_level(velocity) / 20))
-        return Sound(frequencies, partials, noise, release, transient)
+        elif program < MELODIC:
+            recording = self._recording(program, pitch, velocity)
+            swell, phases = self._detail(program, pitch)
+        return Sound(frequencies, partials, noise, release, nominal, transient, swell, phases, recording)
+
+    def _detail(self, program: int, pitch: int) -> tuple[Floats | None, Floats | None]:
+        """Swell and phases of a program's pitch, as they were recorded on the nodes beside it.
+
+        A sampled instrument plays faster the higher it is, and so are its swells; phases cannot be mixed. Beyond
+        the pitches that were recorded there is no swell.
+        """
+        if "swell" not in self.weights:
+            return None, None
+        node, share = grid_place(pitch)
+        phases = self.weights["phases"][program, node + (share == 1)]
+        phases = np.append(phases, spread_phases(np.arange(len(phases), PARTIALS)))
+        if not LOWEST <= pitch <= HIGHEST:
+            return None, phases
+        swell = np.zeros((SWELL_FRAMES, SWELL_BANDS), dtype=np.float32)
+        for place, part in ((node, 1 - share), (node + 1, share)):
+            if part:
+                kept = self.weights["swell"][program, place] * np.float32(part)
+                swell += _faster(pitch - LOWEST - place * STEP) @ kept
+        return swell, phases
+
+    def _recording(self, program: int, pitch: int, velocity: int) -> Floats | None:
+        """The recording of a program that has one, at another pitch by playing it faster or slower."""
+        rows = np.flatnonzero(self.recordings.programs == program)
+        if not len(rows):
+            return None
+        row = rows[np.abs(self.recordings.pitches[rows] - pitch).argmin()]
+        rate = 2 ** (self.recordings.tracking[row] * (pitch - self.recordings.pitches[row]) / 12)
+        samples = self.recordings.samples[row]
+        places = np.arange(min(len(samples), int((len(samples) - 1) / rate))) * rate
+        gain = self.recordings.gains[row] * 10 ** (velocity_level(velocity) / 20)
+        return (np.interp(places, np.arange(len(samples)), samples) * gain).astype(np.float32)
+
+
+@lru_cache
+def _faster(keys: int) -> Floats:
+    """Weights (SWELL_FRAMES, SWELL_GRID) that read a swell so many keys above where it was recorded."""
+    frames = np.minimum(np.arange(SWELL_FRAMES) * 2 ** (keys / 12), SWELL_GRID[-1])
+    unit = np.eye(len(SWELL_GRID))
+    return np.stack([np.interp(frames, SWELL_GRID, row) for row in unit], axis=1).astype(np.float32)
 
 
 def _silu(values: Floats) -> Floats:

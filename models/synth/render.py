@@ -20,7 +20,7 @@ from models.errors import UserError
 from models.score import Score
 from models.synth.mix import Reverb
 from models.synth.network import Asked, Bank
-from models.synth.sound import SAMPLE_RATE, Floats
+from models.synth.sound import SAMPLE_RATE, Floats, numbers
 from models.synth.voices import CACHE_BYTES, Tones, Voice
 
 MOST_VOICES = 160  # sounding at once; beyond that the oldest give way
@@ -125,7 +125,10 @@ class Synth:
         return not self._queue and not self.voices
 
     def block(self, count: int) -> tuple[Floats, Floats]:
-        """The next `count` samples: each part dry (parts, 2, count), and the reverberation (2, count)."""
+        """The next `count` samples: each part dry (parts, 2, count), and the reverberation (2, count).
+
+        Raises NotNumbers rather than give out what would be heard as silence.
+        """
         dry = np.zeros((len(self.parts), 2, count), dtype=np.float32)
         sent = np.zeros(count, dtype=np.float32)
         done = 0
@@ -135,7 +138,7 @@ class Synth:
             done += step
         if self._ahead:
             self._work_ahead()
-        return dry, self._reverb.process(sent)
+        return numbers(dry, "a mix"), numbers(self._reverb.process(sent), "a reverberation")
 
     def _stop(self) -> int:
         """The sample up to which nothing but notes can change; what changes at this sample has changed then."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import UserError
+
 Floats = NDArray[np.float32]
 
 SAMPLE_RATE = 48_000
@@ -22,6 +24,10 @@ _MILLISECONDS = (
     *(1000, 1150, 1350, 1600, 1900, 2250, 2600, 3000),
 )
 KNOTS = np.array(_MILLISECONDS, dtype=np.float64) / 1000  # seconds from the start of a note
+HOP = 128  # samples between two frames of the oscillators
+SWELL_FRAMES = 450  # frames of a swell, 1.2 seconds
+SWELL_EDGES = np.array([1.5, 2.5, 4.5, 8.5])  # between the bands of a swell, in units of the nominal frequency
+SWELL_BANDS = len(SWELL_EDGES) + 1
 SILENCE = -120.0  # dB; nothing below it is kept
 HIGHEST_PARTIAL = 20_000.0  # Hz, and never above 0.45 of the sample rate
 
@@ -46,17 +52,40 @@ BAND_CENTRES = (BAND_EDGES[1:] + BAND_EDGES[:-1]) / 2
 class Sound:
     """One note as the oscillators play it.
 
-    frequencies: Hz of each partial (PARTIALS,). partials: dB at each knot (knots, PARTIALS). noise: dB of
-    the noise in each band at each knot (knots, BANDS), as the root mean square of the band. release: how
-    fast it fades once it is let go, dB a second; 0 for sounds that ring on whatever the player does.
-    transient: samples that replace the first instants of a drum, whose chance no model repeats.
+    frequencies: Hz of each partial (PARTIALS,), and nominal: Hz of the pitch. partials: dB at each knot (knots,
+    PARTIALS). noise: dB of the noise in each band at each knot (knots, BANDS), as the root mean square of the
+    band. release: how fast it fades once it is let go, dB a second; 0 for sounds that ring on whatever the
+    player does. transient: samples that replace the first instants of a drum, whose chance no model repeats.
+    swell: dB that it is louder at each of SWELL_FRAMES frames, HOP samples apart, finer in time than the knots, in
+    each of the SWELL_BANDS (frames, bands). phases: of each partial at the start, in turns (PARTIALS,).
+    recording: samples that replace all of it, for effects such as a telephone, whose rhythm no model repeats.
     """
 
     frequencies: NDArray[np.float64]
     partials: Floats
     noise: Floats
     release: float
+    nominal: float = 440.0
     transient: Floats | None = None
+    swell: Floats | None = None
+    phases: Floats | None = None
+    recording: Floats | None = None
+
+
+def spread_phases(partials: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Turns spread after Schroeder, so that many partials make no spike."""
+    return (partials.astype(np.float64) ** 2 * 0.381966) % 1.0
+
+
+class NotNumbers(UserError):
+    """What was computed are no numbers: a fault of the weights, the computer or a library, never of the music."""
+
+
+def numbers(values: Floats, what: str) -> Floats:
+    """The same values. NotNumbers where one is none, for as samples those would be silence."""
+    if not np.isfinite(values.sum()):
+        raise NotNumbers(f"The synth computed {what} that is not made of numbers", "Try it once more.")
+    return values
 
 
 def hertz(pitch: float | NDArray[np.float64]) -> NDArray[np.float64]:

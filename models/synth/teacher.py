@@ -57,8 +57,11 @@ def record(font: Path, requests: Sequence[Request]) -> list[NDArray[np.float32]]
         # A slot is a whole number of FluidSynth's blocks; what still rings then is cut off.
         tick += _whole_blocks(request.keep + 0.1)
         events[request.is_drum].append(Event(tick - 48, bytes([0xB0 | channel, 120, 0])))
+    first = next((request.program for request in requests if not request.is_drum), 0)  # else it would be 0
     tracks = (
-        Track(notes=tuple(notes[False]), events=tuple(sorted(events[False], key=lambda event: event.tick))),
+        Track(
+            "", first, notes=tuple(notes[False]), events=tuple(sorted(events[False], key=lambda event: event.tick))
+        ),
         Track(is_drum=True, channel=9, notes=tuple(notes[True]), events=tuple(events[True])),
     )
     sound = play_score(font, Score(480, tracks, length=tick), dry=True)

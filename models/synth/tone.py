@@ -17,9 +17,21 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from models.synth.sound import BAND_CENTRES, BAND_EDGES, HIGHEST_PARTIAL, KNOTS, SAMPLE_RATE, Floats, Sound
+from models.synth.sound import (
+    BAND_CENTRES,
+    BAND_EDGES,
+    HIGHEST_PARTIAL,
+    HOP,
+    KNOTS,
+    SAMPLE_RATE,
+    SWELL_EDGES,
+    SWELL_FRAMES,
+    Floats,
+    Sound,
+    numbers,
+    spread_phases,
+)
 
-HOP = 128
 FRAMES = 32  # frames that are made at a time
 STRETCH = HOP * FRAMES
 MOST_STRETCHES = 4  # that are made in one go
@@ -29,6 +41,8 @@ JOIN = 0.25  # seconds over which the end fades into the start of the repeated p
 INAUDIBLE = 72.0  # dB below the loudest partial
 INAUDIBLE_AT_ALL = -102.0  # dB
 STEADY = 1.0  # dB a second: what falls more slowly than that is held as long as the note
+LOOPED = 0.7  # share of a recording that is repeated
+LASTING = 0.2  # of its loudest moment: what a recording has to reach in its end to be repeated
 DIED_AWAY = 50.0  # dB below the loudest moment: by then a note does not sustain
 
 
@@ -44,11 +58,11 @@ class Tone:
         self._frequencies = sound.frequencies[heard]
         self._basis = _basis(self._frequencies)
         self._turns_a_hop = self._frequencies * (HOP / SAMPLE_RATE)
-        self._phases = _start_phases(heard)
+        self._phases = spread_phases(heard) if sound.phases is None else sound.phases[heard].astype("f8")
         power = _power(sound.partials).sum(axis=1) / 2 + _power(sound.noise).sum(axis=1)
         levels = 10 * np.log10(power + np.float32(1e-14))
         self.sustains, slope = _after_the_knots(levels)
-        self._levels = np.append(levels, np.float32(slope))
+        self._levels = numbers(np.append(levels, np.float32(slope)), "a tone")
         # The row under the knots is what each second beyond them adds.
         self._partials = np.append(sound.partials[:, heard], np.full((1, len(heard)), slope), axis=0).astype("f4")
         self._noise = np.append(sound.noise, np.full((1, len(BAND_CENTRES)), slope), axis=0).astype("f4")
@@ -65,8 +79,21 @@ class Tone:
         self._silent = min(self._last, (int(sounding[-1]) + 2) * HOP if len(sounding) else 0)
         if sound.transient is not None:
             self._silent = max(self._silent, len(sound.transient))
+        self._swell_of_partial = np.searchsorted(SWELL_EDGES, self._frequencies / sound.nominal)
+        self._swell_of_band = np.searchsorted(SWELL_EDGES, BAND_CENTRES / sound.nominal)
         self._frame = 0
         self._tail = np.zeros(HOP, dtype=np.float32)
+        if sound.recording is not None:
+            self._keep(sound.recording)
+
+    def _keep(self, recording: Floats) -> None:
+        """Let a recording be the whole tone; one that is loud at its end is repeated from there."""
+        self._made = recording.copy()
+        self._length = self._last = self._silent = len(recording)
+        self._loop = max(1, int((len(recording) - JOIN * SAMPLE_RATE) * LOOPED))
+        loud = [float(np.abs(part).max(initial=0.0)) for part in (recording, recording[-self._loop :])]
+        self.sustains = loud[1] > loud[0] * LASTING
+        self._close()
 
     @property
     def nbytes(self) -> int:
@@ -79,8 +106,18 @@ class Tone:
 
     def level(self, place: int) -> float:
         """Root mean square in dB around sample `place`."""
-        table = _interpolation()
-        return float(table[min(place // HOP, len(table) - 1)] @ self._levels)
+        table, frame = _interpolation(), place // HOP
+        level = float(table[min(frame, len(table) - 1)] @ self._levels)
+        swell = self._sound.swell
+        return level if swell is None or frame >= SWELL_FRAMES else level + float(swell[frame].max())
+
+    def _swelled(self, decibels: Floats, first: int, bands: NDArray[np.int64]) -> Floats:
+        """Levels of frames from `first` on (frames, n), with the swell added in place; the band of each of n."""
+        swell = self._sound.swell
+        if swell is not None and first < SWELL_FRAMES:
+            part = swell[first : first + len(decibels)]
+            decibels[: len(part)] += part[:, bands]
+        return decibels
 
     @property
     def ready(self) -> int:
@@ -102,7 +139,8 @@ class Tone:
             grown = np.zeros(size, dtype=np.float32)
             grown[: self._length] = self._made[: self._length]
             self._made = grown
-        self._made[self._length : self._length + count] = self._with_transient(self._next(stretches * FRAMES))
+        made = self._with_transient(self._next(stretches * FRAMES))
+        self._made[self._length : self._length + count] = numbers(made, "a tone")
         self._length += count
         if self.whole:
             self._close()
@@ -167,13 +205,14 @@ class Tone:
         turns -= np.floor(turns)
         angle = turns.astype(np.float32)
         angle *= np.float32(2 * np.pi)
-        amplitude = _linear(weights @ self._partials[:, :count])
+        levels = weights @ self._partials[:, :count]
+        amplitude = _linear(self._swelled(levels, first, self._swell_of_partial[:count]))
         waves = np.empty((len(angle), count, 2), dtype=np.float32)
         np.multiply(amplitude, np.cos(angle), out=waves[:, :, 0])
         np.multiply(amplitude, np.sin(angle), out=waves[:, :, 1])
         made: Floats = waves.reshape(len(angle), 2 * count) @ self._basis[: 2 * count]
         if used[self._noisy].any():
-            gains = _linear(weights @ self._noise) @ _band_shapes()
+            gains = _linear(self._swelled(weights @ self._noise, first, self._swell_of_band)) @ _band_shapes()
             start = (first + self._noise_start) % NOISE_FRAMES
             made += np.fft.irfft(gains * _random_spectra()[start : start + end - first], axis=1) * _noise_window()
         return made
@@ -210,11 +249,6 @@ def _after_the_knots(levels: NDArray[np.float64]) -> tuple[bool, float]:
     if levels[-1] < levels.max() - DIED_AWAY:
         return False, min(slope, -DIED_AWAY)
     return slope > -STEADY, 0.0 if slope > -STEADY else slope
-
-
-def _start_phases(partials: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Spread in turns after Schroeder, so that many partials make no spike."""
-    return (partials.astype(np.float64) ** 2 * 0.381966) % 1.0
 
 
 def _basis(frequencies: NDArray[np.float64]) -> Floats:

@@ -34,6 +34,8 @@ from models.training.muon import Muon
 from models.training.sampling import Batch, Corpus, pack, random_batch
 from models.transformer import MusicTransformer, field_losses
 
+ROWS_TOGETHER = 64
+
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
@@ -119,7 +121,12 @@ def batch_losses(model: MusicTransformer, tensors: dict[str, Tensor]) -> tuple[T
     in the flattened batch these steps lie [n]."""
     state = model(tensors["facts"], tensors["time"], tensors["mask"], tensors["text"], tensors["text_at"])
     targets = tensors["targets"].flatten(0, 1)
-    where = (targets[:, 0] >= 0).nonzero()[:, 0]
+    there = targets[:, 0] >= 0
+    where = there.nonzero()[:, 0]
+    count = len(where)
+    if torch.is_autocast_enabled("cpu"):
+        # A product of every new size in bfloat16 costs time and memory that stays taken: there shall be few sizes.
+        where = torch.cat([where, (~there).nonzero()[: -count % ROWS_TOGETHER, 0]])
     losses, counted = field_losses(
         model,
         state.flatten(0, 1)[where],
@@ -128,7 +135,7 @@ def batch_losses(model: MusicTransformer, tensors: dict[str, Tensor]) -> tuple[T
         tensors["hints"].flatten(0, 1)[where],
         tensors["onsets"].flatten(0, 1)[where],
     )
-    return losses, counted, where
+    return losses[:count], counted[:count], where[:count]
 
 
 def nats_per_note(losses: Tensor, counted: Tensor) -> Tensor:

@@ -466,7 +466,7 @@ def test_the_guard_judges_every_kind_of_request_and_nothing_reaches_the_applicat
     async def application(scope: Any, receive: Any, send: Any) -> None:
         reached.append(scope["type"])
 
-    guard = Guard(application, 8733, "secret", lambda method, path: path == "/open", lambda path: False)
+    guard = Guard(application, 8733, "secret", lambda method, path: path == "/open", lambda path: MAX_JSON)
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from assistant.client import Client, ServerError
+from assistant.only_one import Taken, only_one
 from models.midi_file import save_midi, write_midi
 from tests.models.test_style import tune
 from tests.served import Served, served, wait_for
@@ -138,11 +139,19 @@ def test_a_training_is_stopped_gone_on_with_and_forgotten(server: Served, client
     wait_for(lambda: len(client.training("long")["curve"]) > 1, PATIENCE)
     with pytest.raises(ServerError, match="is being made"):
         client.train("other", folder=str(music))
+    lock = server.folder / "styles" / ".making" / ".long.lock"
+    with pytest.raises(Taken), only_one(lock):  # no command trains it meanwhile
+        pass
     stopped = client.stop_training("long")
     assert stopped["state"] == "stopped" and client.training("long") == stopped
     client.train("long")  # what was said before holds
     wait_for(lambda: client.training("long")["state"] in ("training", "proving", "done"), PATIENCE)
     assert client.training("long")["folder"] == str(music)
+    client.stop_training("long")
+    with only_one(lock):  # as a command that trains it would
+        for refused in (lambda: client.train("long"), lambda: client.stop_training("long", forget=True)):
+            with pytest.raises(ServerError, match="already"):
+                refused()
     client.stop_training("long", forget=True)
     assert "long" not in [training["name"] for training in client.trainings()]
     assert not (server.folder / "styles" / ".making" / "long").exists()

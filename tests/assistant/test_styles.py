@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -12,6 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.cli import main
+from assistant.live import command as live_command
+from assistant.only_one import Taken, only_one
+from assistant.options import parse_arguments
 from assistant.style_options import parse_styles
 from assistant.styles import SOURCE, import_style, new_style, style_names, styles_folder
 from models.adapters import ABOUT_FILE, TENSORS_FILE
@@ -21,6 +28,7 @@ from models.midi_file import save_midi
 from models.training.checkpoint import export_weights
 from tests.builders import random_model, simple_score
 from tests.models.test_style import tune
+from tests.served import command, environment
 
 PIECE = Path(__file__).resolve().parents[1] / "data" / "piano-minuet.mid"
 
@@ -90,12 +98,12 @@ def test_the_card_holds_the_proof(place: Path) -> None:
 
 
 def test_show_list_and_compare(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, wanted in (
+    for words, wanted in (
         (["list"], "mine"),
         (["show", "mine"], "nats per note"),
         (["compare", "mine", "mine"], "5 pieces"),
     ):
-        assert main(["style", *command]) == 0
+        assert main(["style", *words]) == 0
         assert wanted in capsys.readouterr().out
 
 
@@ -112,6 +120,13 @@ def test_strength_0_gives_the_bytes_of_the_base(tmp_path: Path) -> None:
     plain = continued(tmp_path, "plain")
     assert continued(tmp_path, "none", "--style", "mine:0") == plain
     assert continued(tmp_path, "full", "--style", "mine") == continued(tmp_path, "again", "--style", "mine:1.0")
+
+
+def test_what_is_played_live_is_in_the_style_too() -> None:
+    options = live_command.options_of(parse_arguments(["live", "--style", "mine:0.5", "--key", "D minor"]))
+    assert options.styles == (("mine", 0.5),)
+    with pytest.raises(UserError, match='no style "nobody"'):
+        live_command.options_of(parse_arguments(["live", "--style", "nobody"]))
 
 
 def test_a_style_is_part_of_what_made_a_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,6 +222,54 @@ def test_a_folder_with_too_little_is_refused(tmp_path: Path, capsys: pytest.Capt
     save_midi(simple_score(), tmp_path / "one.mid")
     assert main(["style", "train", "little", str(tmp_path)]) == 2
     assert "too little" in capsys.readouterr().err
+
+
+def test_a_style_is_made_by_one_process_at_a_time_and_a_killed_one_is_in_nobodys_way(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["style", "train", "contended", str(place / "music"), "--minutes"]
+    first = subprocess.Popen(
+        command(*words, "10"),
+        env=environment(place / "own", place / "weights"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stderr is not None
+    try:
+        assert any(line.startswith("step ") for line in first.stderr)
+        first.send_signal(signal.SIGSTOP)  # so that it is not over too soon
+        assert main([*words, "0.05"]) == 2
+        assert 'The style "contended" is being made already' in capsys.readouterr().err
+    finally:
+        first.kill()
+        first.communicate()
+    assert main([*words, "0.05"]) == 0
+    assert not list((place / "own" / "styles" / ".making").iterdir())
+    assert main(["style", "remove", "contended"]) == 0
+
+
+def test_only_one_is_ever_inside(tmp_path: Path) -> None:
+    inside, most, turns = [0], [0], [0]
+
+    def enter_often() -> None:
+        for _ in range(200):
+            try:
+                with only_one(tmp_path / "lock"):
+                    inside[0] += 1
+                    most[0], turns[0] = max(most[0], inside[0]), turns[0] + 1
+                    time.sleep(0)
+                    inside[0] -= 1
+            except Taken:
+                time.sleep(0)
+
+    threads = [threading.Thread(target=enter_often) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 1 and turns[0] >= 1 and inside[0] == 0
+    assert not list(tmp_path.iterdir())
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9 -]{0,10}[a-z]", fullmatch=True), st.floats(0, 1.5), min_size=1))

@@ -27,7 +27,7 @@ from models.score import Note, Score
 
 HERE = Path(__file__).resolve().parent
 TOKEN = "0123456789abcdef" * 4
-LONGEST = 60.0  # seconds for which a test waits for something that must come
+LONGEST = 300.0  # seconds after which what must come counts as never coming
 Notes = list[tuple[int, int, int, int]]
 
 
@@ -122,6 +122,7 @@ class Bench(ABC):
 
     name = ""
     whole_clips = False  # a candidate of a filled clip holds the kept notes too
+    unlike: frozenset[str] = frozenset()  # capabilities that the program has and this bench has not
     origin_is_clip = False  # a launcher has no time line: a Score begins with the clip
 
     daw: Daw

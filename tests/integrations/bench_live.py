@@ -31,6 +31,8 @@ class LiveBench(RemoteBench):
         folder = self.install(live.SCRIPT)
         self.rules = live_double.Rules()
         self.rules.facts["tempo"] = song.tempos[0].bpm if song.tempos else 120.0
+        over, under = next(((m.numerator, m.denominator) for m in reversed(song.meters)), (4, 4))
+        self.rules.facts.update(signature_numerator=over, signature_denominator=under)
         for index, lane in enumerate(song.lanes):
             track = live_double.Tracked(lane.name, self.rules.scenes)
             track.drums = lane.is_drum
@@ -161,6 +163,9 @@ class LiveBench(RemoteBench):
         return self.on_main(work)
 
     def press(self, action: str, **options: Any) -> None:
+        if action == "sketch":  # it has no key: Live gives a script no place to write words in
+            self.bridges.press("live", action, options)
+            return
         keys = ("continue", "fill", "accompany", "next", "previous", "accept", "cancel")
 
         def work() -> None:

@@ -61,6 +61,16 @@ def test_candidates_go_into_the_next_slots_that_are_empty(bench: BitwigBench) ->
     assert slots(bench)[:6] == ["own", None, "mine", None, None, None]
 
 
+def test_an_accepted_fill_leaves_the_users_clip_in_its_slot(bench: BitwigBench) -> None:
+    bench.load(Song((lane("Keys", scale(0, 2)),)), (0,), 0, 2 * BAR)
+    own = bench.own()
+    propose_to(bench.daw, "fill", {"candidates": 3}, bench.asked)
+    bench.daw.audition(2)
+    bench.daw.accept()
+    assert slots(bench)[:5] == ["own", None, "Descant 2", None, None]
+    assert bench.own() == own
+
+
 def test_too_few_slots_are_said_and_nothing_is_left(bench: BitwigBench) -> None:
     bench.load(Song((lane("Keys", scale(0, 2)),)), (0,), 0, 2 * BAR)
     for slot in range(3, 12):

@@ -71,7 +71,8 @@ def test_a_script_of_another_version_is_told_what_to_do(link: tuple[SocketLink, 
 def test_what_is_no_message_ends_the_connection(link: tuple[SocketLink, list[RemoteDaw]], data: bytes) -> None:
     with socket.create_connection(("127.0.0.1", link[0].port), timeout=20) as connection:
         connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # it may have been ended already
+            connection.shutdown(socket.SHUT_WR)
         with suppress(ConnectionError):  # closed with data unread
             assert connection.recv(100) == b""
     assert link[1] == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from assistant import doctor
+from assistant.cli import main
 from assistant.daw_asking import ask_server
 from integrations.base import TICKS
 from integrations.memory import Song
@@ -70,12 +71,13 @@ def test_a_key_in_the_daw_and_the_servers_candidates(tmp_path: Path, monkeypatch
         bench.close()
 
 
-def test_a_sketch_through_the_server(tmp_path: Path) -> None:
+def test_a_sketch_through_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = ServedBench(tmp_path, Asked())
     bench.load(Song((lane("Keys", scale(0, 2)),)), (0,), 0, 8 * TICKS)
+    monkeypatch.setenv("DESCANT_HOME", str(bench.served.folder))
     try:
         own = bench.own()
-        bench.press("sketch", text="calm piano and bass, 2 bars", candidates=2)
+        main(["daw", "sketch", "reaper", "calm piano and bass,", "2 bars", "--candidates", "2"])
         until(lambda: any("2 candidates" in line for line in bench.said()))
         assert len(bench.candidates()) == 2 and all(len(found) == 2 for found in bench.candidates())
         assert bench.own() == own

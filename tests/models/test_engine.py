@@ -90,6 +90,20 @@ def test_states_are_the_references(pair: Pair, seed: int) -> None:
         assert np.abs(found - wanted[known:]).max() < 1e-4
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_eight_bits_are_near_the_reference(tmp_path: Path, seed: int) -> None:
+    """Of a context that is read, and of the steps after it."""
+    model = random_model(SIZES["small"], seed)
+    export_weights(model, tmp_path, {})
+    engine, steps = Engine(tmp_path), random_steps(seed)
+    known, wanted = len(steps) // 2, reference_states(load_weights(tmp_path), steps)
+    context, read = engine.read(cut(steps, 0, known))
+    stepped = step_through(engine, context, [cut(steps, known, len(steps))] * LANES)
+    assert context.keys.dtype == np.int8
+    found = np.concatenate([read, np.stack([state[0] for state in stepped])])
+    assert np.sqrt(((found - wanted) ** 2).mean() / (wanted**2).mean()) < 0.1
+
+
 def test_words_change_what_is_read(pair: Pair) -> None:
     engine, _ = pair
     steps = random_steps(4)
@@ -249,6 +263,15 @@ def test_a_candidate_is_the_same_alone_and_in_company(generator: TransformerGene
     assert written(generator, seed, SEEDS) == all_of_them
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_single_candidate_is_the_same_with_idle_lanes_and_without(tmp_path: Path, alike: bool) -> None:
+    """Without them only where rows come out the same, which the engine tries."""
+    generator = tiny_generator(tmp_path, size="small")
+    among = written(generator, 0, SEEDS[:LANES])
+    generator._engine.rows_alone = alike and generator._engine.rows_alone
+    assert written(generator, 0, SEEDS[:1]) == among[:1]
+
+
 def test_states_are_the_same_bit_for_bit_alone_and_in_company(generator: TransformerGenerator) -> None:
     engine = generator._engine
     context = engine.prefill(random_steps(1))
@@ -307,14 +330,18 @@ def test_cancelling_stops_before_another_step(tmp_path: Path, after: int) -> Non
 def drawn(logits: np.ndarray, mask: np.ndarray, random: np.ndarray, sampling: Sampling) -> np.ndarray:
     """What the part of the graphs that draws makes of rows of logits."""
     graph = graphs.Network(SIZES["tiny"], {}, 32)
-    given = {"logits": logits, "mask": mask, "random": (random[:, None] * BELOW_ONE).astype(np.float32)}
-    names = [graph.input(name, value.dtype, ("n", "m")) for name, value in given.items()]
-    numbers = sampling.numbers()
-    given_too = tuple(graph.input(name, np.float32, (1,)) for name in numbers)
-    graph.op("Identity", graph.draw(*names, given_too, logits.shape[1]), names=["value"])
+    given = {
+        "logits": logits,
+        "blend": np.eye(len(logits), dtype=np.float32) * sampling.sharpness,
+        "mask": np.where(mask, 0, graphs.FAINT).astype(np.float32),
+        "random": (random[:, None] * BELOW_ONE).astype(np.float32),
+    }
+    logit, blend, added, chance = (graph.input(n, value.dtype, ("n", "m")) for n, value in given.items())
+    given["top_p"] = sampling.kept
+    graph.draw(logit, blend, added, chance, graph.input("top_p", np.float32, (1,)), logits.shape[1], "value")
     graph.output("value", np.int64, ("n", 1))
     session = _session(graph.to_bytes())
-    return session.run(["value"], {**given, **numbers})[0][:, 0]
+    return session.run(["value"], given)[0][:, 0]
 
 
 @settings(max_examples=50, deadline=None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.engine import Sampling
+from models.engine import Desk, Sampling
 from models.generators import Rows, Task, TransformerGenerator
 from models.hints import HINTS, NONE, ONSETS
 from models.piece import MAX_BAR
@@ -62,16 +62,17 @@ def test_logits_go_past_those_that_heard_the_words(generator: TransformerGenerat
     hints, onsets = np.full((4, HINTS), NONE, dtype=np.int32), np.zeros((4, ONSETS, MAX_BAR), dtype=bool)
     targets, chord = np.zeros((4, len(FIELDS)), dtype=np.int32), np.zeros(4, dtype=np.int64)
     logits = engine.logits(states, targets, chord, hints, onsets)[0]
-    struck = np.zeros((4, ONSETS, MAX_BAR + 2), dtype=np.float32)
-    desk = engine.desk(states, hints, struck, Sampling(temperature=0.0, guidance=guidance))
+    struck = np.zeros((4, ONSETS, MAX_BAR + 2), dtype=bool)
+    desk = Desk(engine, states, hints, struck, Sampling(temperature=0.0, guidance=guidance))
     desk.guide()
+    desk.enter()
     mask = rng.random(FIELDS["position"]) < 0.5
     for row in range(2):
         desk.allow(0, row, mask)
     engine.draw(desk, 0)
     wanted = logits[2:] + guidance * (logits[:2] - logits[2:])
     best = np.where(mask, wanted, -np.inf).argmax(axis=1)
-    assert desk.position[:, 0].tolist() == [*best.tolist(), *best.tolist()]
+    assert desk.drawn[0, :, 0].tolist() == [*best.tolist(), *best.tolist()]
 
 
 def test_half_the_candidates_are_written_at_once(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ from models.score import Note, Score
 from models.tokens import build_steps
 from models.training import style_intake
 from models.training.checkpoint import export_weights, load_weights
-from models.training.loop import batch_losses, to_device
+from models.training.loop import ROWS_TOGETHER, batch_losses, to_device
 from models.training.lora import add_adapters, save_adapter
-from models.training.sampling import pack
+from models.training.sampling import Corpus, pack, random_batch
 from models.training.shards import Item
 from models.training.style import (
     LEAST_TRAINED,
@@ -214,6 +214,25 @@ def test_a_fresh_adapter_changes_nothing() -> None:
     assert len(layers) == len({*layers}) > 10
     learning = [name for name, p in model.named_parameters() if p.requires_grad]
     assert learning and all(".lora_" in name for name in learning)
+
+
+def test_products_in_bfloat16_come_in_few_sizes_and_cost_the_same() -> None:
+    """Every new size takes memory for good: a training would pass two gigabytes."""
+    model = random_model(SIZES["tiny"]).eval()
+    sizes: list[int] = []
+    model.fields.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    corpus = Corpus(list(PARTS.learning))
+    for step in range(12):
+        tensors = to_device(random_batch(corpus, 1, step, range(2), 300), torch.device("cpu"))
+        with torch.no_grad():
+            exact, counted, where = batch_losses(model, tensors)
+            with torch.autocast("cpu", torch.bfloat16):
+                losses, counted_again, where_again = batch_losses(model, tensors)
+        assert torch.equal(where, where_again) and torch.equal(counted, counted_again)
+        assert (losses * counted).sum().item() == pytest.approx((exact * counted).sum().item(), rel=0.02)
+    exact_sizes, rounded = sizes[::2], sizes[1::2]
+    assert len(set(exact_sizes)) > 6 and all(size % ROWS_TOGETHER == 0 for size in rounded)
+    assert all(size <= more < size + ROWS_TOGETHER for size, more in zip(exact_sizes, rounded, strict=True))
 
 
 class Killed(BaseException):

@@ -5,19 +5,30 @@ Chromium is Debian's. No test may make it speak to anything but the server: `bro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import (
+    APIResponse,
+    Browser,
+    BrowserContext,
+    Page,
+    Playwright,
+    Request,
+    Route,
+    sync_playwright,
+)
 
 from models.architecture import SIZES
 from models.training.checkpoint import export_weights
 from tests.builders import random_model
-from tests.served import SECONDS, Served, served
+from tests.served import SECONDS, Served, served, wait_for
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -31,16 +42,22 @@ ARGUMENTS = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 Opener = Callable[..., Page]
+TRAFFIC: WeakKeyDictionary[Page, set[Request]] = WeakKeyDictionary()  # what each page waits for
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
     if not CHROMIUM.exists():
         pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -57,18 +74,65 @@ def server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[
         yield running
 
 
+class Held:
+    """Requests that wait until `release`. made: they reach the server at once, and its answers wait."""
+
+    def __init__(self, method: str, url: str, made: bool = False) -> None:
+        """url: a regular expression."""
+        self.routes: list[Route] = []
+        self._answers: list[APIResponse | None] = []
+        self._method, self._url, self._made, self._open = method, re.compile(url), made, False
+
+    def begin(self, context: BrowserContext) -> None:
+        context.route(self._url, self._hold)
+
+    def _hold(self, route: Route) -> None:
+        if self._open or route.request.method != self._method:
+            route.fallback()
+            return
+        self._answers.append(route.fetch() if self._made else None)
+        self.routes.append(route)
+
+    def release(self) -> None:
+        self._open = True
+        for route, answer in zip(self.routes, self._answers, strict=True):
+            if answer:
+                route.fulfill(response=answer)
+            else:
+                route.continue_()
+
+
+def settle(page: Page) -> None:
+    """Wait until nothing is on its way and everything is painted, three looks in a row."""
+    quiet = 0
+
+    def look() -> bool:
+        nonlocal quiet
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        quiet = 0 if TRAFFIC[page] else quiet + 1
+        return quiet >= 3
+
+    wait_for(look)
+
+
 @contextmanager
-def opened(browser: Browser, server: Served, **options: Any) -> Iterator[Page]:
+def opened(browser: Browser, server: Served, held: Sequence[Held] = (), **options: Any) -> Iterator[Page]:
     """The page of a server, in a fresh profile. In the end nothing must have gone wrong in it unseen, and it must
-    have spoken to nobody else."""
+    have spoken to nobody else. held: what waits from the beginning."""
     options = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | options
     context = browser.new_context(**options)
     context.set_default_timeout(SECONDS * 1000)
+    for requests in held:
+        requests.begin(context)
     page = context.new_page()
     asked: list[str] = []
     faults: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
     page.on("websocket", lambda socket: asked.append(socket.url))
+    waiting = TRAFFIC[page] = set()
+    page.on("request", lambda request: waiting.add(request))
+    page.on("requestfinished", lambda request: waiting.discard(request))
+    page.on("requestfailed", lambda request: waiting.discard(request))
     page.on("pageerror", lambda error: faults.append(f"{error} {error.stack}"))
     with server.client() as client:
         page.goto(client.make_link())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, FileChooser, Page, expect
+from playwright.sync_api import Browser, FileChooser, Locator, Page, expect
 
 from models.midi_file import read_midi
 from models.score import Score
@@ -27,10 +27,18 @@ def state(page: Page) -> dict[str, Any]:
     return found
 
 
+def chip(page: Page, name: str) -> Locator:
+    """The chip of a word or a limit, which may have to be brought out first."""
+    found = page.locator(f'.chip input[name="{name.replace("__", ".")}"]')
+    if not found.count():
+        page.locator("button.more").click()
+    return found
+
+
 def propose(page: Page, candidates: int = 2, **words: str) -> None:
     """Set chips and ask, then wait until every candidate is there."""
     for name, text in {"candidates": str(candidates), **words}.items():
-        page.locator(f'.chip input[name="{name.replace("__", ".")}"]').fill(text)
+        chip(page, name).fill(text)
     page.locator(".go button.main").click()
     expect(page.locator(".card .accept:enabled")).to_have_count(candidates)
 
@@ -109,7 +117,10 @@ def test_cells_that_are_dragged_over_are_filled_within_the_limits(open_page: Ope
         new = notes_of(read_midi(client.candidate_midi(known["proposal"], 1)).score)
     assert new[2:] == old[2:] and new[:2] != old[:2]
 
+    expect(page.locator(".card .badges").first).to_contain_text("2 bars · ")
+    expect(page.locator(".card .badge.original")).to_have_count(2)  # random notes share nothing with anybody
     page.locator(".card summary").first.click()
+    expect(page.locator(".why dl").first).to_contain_text("in a row with the music it learned from")
     expect(page.locator(".why dd").first).to_have_text("fill, bars 2–3")
     assert "C major" in page.locator(".why dl").first.inner_text()
 
@@ -193,7 +204,7 @@ def test_the_arrow_keys_choose_a_region_and_say_which(open_page: Opener) -> None
 def test_notes_stream_in_and_the_work_can_be_stopped(open_page: Opener, server: Served) -> None:
     page = open_page()
     page.locator('input[name="continue.bars"]').fill(str(LONG))
-    page.locator('input[name="candidates"]').fill("64")
+    chip(page, "candidates").fill("64")
     page.locator("button.main").click()
     expect(page.get_by_role("progressbar", name="Bars written")).to_be_visible()
     expect(page.locator(".card .pad:enabled").first).to_be_visible()
@@ -252,6 +263,9 @@ def test_the_first_minute_and_a_server_that_goes_and_comes(
             expect(page.locator(".piece strong")).to_have_text("Aloha Oe")
             page.evaluate("() => sessionStorage.clear()")
             page.goto(f"http://127.0.0.1:{server.port}/")
+            expect(page.get_by_role("heading", level=2)).to_have_text("This page needs a fresh link")
+            page.evaluate("() => sessionStorage.setItem('token', 'of another day')")
+            page.reload()
             expect(page.get_by_role("heading", level=2)).to_have_text("This page needs a fresh link")
 
 

@@ -12,7 +12,7 @@ from models.midi_file import write_midi
 from models.score import Note, Score, Track
 from models.synth.mix import LoudnessMeter
 from tests.page.conftest import Opener
-from tests.page.test_page import propose, state
+from tests.page.test_page import chip, propose, state
 from tests.served import Served, wait_for
 
 RATE = 48000
@@ -120,7 +120,7 @@ def test_two_are_compared_by_ear_alone(open_page: Opener, server: Served) -> Non
 def test_notes_that_still_stream_are_heard_through_the_page_itself(open_page: Opener) -> None:
     page = open_page()
     page.locator('input[name="continue.bars"]').fill("256")
-    page.locator('input[name="candidates"]').fill("16")
+    chip(page, "candidates").fill("16")
     page.locator("button.main").click()
     expect(page.locator(".card .pad:enabled").first).to_be_visible()
     page.locator(".card .pad:enabled").first.click()

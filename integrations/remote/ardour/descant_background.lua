@@ -8,21 +8,25 @@ function signals ()
 end
 
 function factory ()
-  local link, verbs, asked_at
+  local link, verbs
   local place = ARDOUR.user_config_directory(-1) .. "/scripts/Descant/"
 
+  -- Ardour's editor takes dofile, coroutine, debug and more away from its scripts.
+  local function run(name) return assert(loadfile(place .. name))() end
+
   local function open()
-    local M = dofile(place .. "descant_link.lua")
-    dofile(place .. "descant_folder.lua") -- written by `descant daw install`: where the program looks
-    verbs = dofile(place .. "descant_session.lua")(M, function()
+    os.remove(place .. "pressed") -- of a time when nobody looked
+    local M = run("descant_link.lua")
+    run("descant_folder.lua") -- written by `descant daw install`: where the program looks
+    verbs = run("descant_session.lua")(M, function()
       local out, list = {}, Editor:get_selection().regions:regionlist() -- held: see descant_session.lua
       for region in list:iter() do out[#out + 1] = region end
       return out
-    end)
+    end, function() Editor:access_action("Editor", "undo") end)
     -- Microseconds since Ardour began; os.clock counts the processor's time, not ours.
     local function now() return ARDOUR.LuaAPI.monotonic_time() / 1000000 end
     local function say(text) print("Descant: " .. text) end
-    link = M.open(dofile(place .. "descant_host.lua")(DESCANT_FOLDER, verbs, now, say))
+    link = M.open(run("descant_host.lua")(DESCANT_FOLDER, verbs, now, say))
   end
 
   local function press(action)
@@ -43,10 +47,10 @@ function factory ()
     if not link then open() end
     local file = io.open(place .. "pressed", "r")
     if file then
-      local action = file:read("a")
+      local keys = file:read("a")
       file:close()
       os.remove(place .. "pressed")
-      press(action)
+      for action in keys:gmatch("%S+") do press(action) end
     end
     link:tick()
   end

@@ -4,9 +4,9 @@ ardour {
 }
 
 function factory () return function ()
-  local file = io.open(ARDOUR.user_config_directory(-1) .. "/scripts/Descant/pressed", "w")
+  local file = io.open(ARDOUR.user_config_directory(-1) .. "/scripts/Descant/pressed", "a")
   if file then
-    file:write("cancel")
+    file:write("cancel\n")
     file:close()
   end
 end end

@@ -5,7 +5,7 @@ return function(folder, verbs, now, say)
     daw_version = "7 or 8",
     capabilities = {
       tempo_map = true, arrangement = true, context = true, new_tracks = true, audition = true, place = "regions",
-      resolution = 960,
+      resolution = 960, undo = verbs.undo ~= nil, sketch = true,
     },
     folder = folder,
     now = now,

@@ -1,14 +1,15 @@
 -- Descant in Ardour 7 and 8: what is read from a session and written into it.
 --
---   local verbs = dofile("descant_session.lua")(M, function() return regions, tracks end)
+--   local verbs = loadfile("descant_session.lua")()(M, function() return regions end, undo)
 --
--- `selected` gives the selected regions. Candidates are copies of a region, with a source of their own, on the same
--- track at their place, or on new tracks; all but the one that is shown are muted, and so is the region that a
--- filled one stands for. The user's own notes are never touched.
+-- `selected` gives the selected regions; `undo` does what the user's undo does, and is there in the editor only.
+-- Candidates are copies of a region, with a source of their own, on the same track at their place, or on new tracks;
+-- all but the one that is shown are muted, and so is the region that a filled one stands for. The user's own notes
+-- are never touched.
 
-return function(M, selected)
+return function(M, selected, undo)
   local TICKS, PER_BEAT = 960, 1920 -- ours, and Ardour's, to the quarter note
-  local verbs, proposal = {}, nil
+  local verbs, proposal = {undo = undo}, nil
 
   -- Ardour's iterators do not keep alive the list that they go through: a list that nothing but the loop knows may be
   -- collected in its midst, and Ardour dies of it. So it is held here until all is out.
@@ -169,7 +170,23 @@ return function(M, selected)
     return M.stamp(numbers)
   end
 
+  -- A sketch is about nothing that is there: it begins with the bar of the playhead.
+  local function read_sketch()
+    local at = quarters(Temporal.timepos_t(Session:transport_sample()):beats())
+    local line = time_line(at, at + 1 / TICKS, 0, 0)
+    local start = line.tick(at)
+    return {
+      tpq = TICKS, origin = line.origin, length = line.tick(line.stop), tempos = line.tempos, meters = line.meters,
+      tracks = M.list(), selection = {start = start, ["end"] = start + 1, tracks = M.list()},
+      stamp = stamp_of({}, at, at + 1 / TICKS, 0),
+      reference = {
+        origin = line.origin, from = at, to = at + 1 / TICKS, after = 0, names = M.list(), all = M.list(), ids = M.list(),
+      },
+    }
+  end
+
   function verbs.read(arguments, breathe)
+    if arguments.action == "sketch" then return read_sketch() end
     local from, to, chosen, ids = math.huge, -math.huge, {}, M.list()
     for _, region in ipairs(selected()) do
       if midi(region) then
@@ -205,7 +222,8 @@ return function(M, selected)
   end
 
   -- A copy of a region with other notes, at another place: candidates need a source of their own.
-  -- Changing its notes is an undo step of its own to Ardour, so it is done before ours begins.
+  -- Ardour makes an undo step of every change of notes, and lets none be made within a step of ours: these come
+  -- before it, and whoever goes back behind a proposal passes them, with nothing to be seen of it.
   local function copy_with(region, name, from, to, notes)
     local copy = ARDOUR.RegionFactory.clone_region(region, true, false)
     copy:set_name(name)
@@ -231,19 +249,71 @@ return function(M, selected)
     error("the region did not come")
   end
 
+  -- Run `work` as one undo step, which takes back what it does to these playlists and to the muting of regions.
+  local step
   local function one_step(title, playlists, work)
+    step = {}
     Session:begin_reversible_command("Descant: " .. title)
     for _, playlist in ipairs(playlists) do playlist:to_stateful():clear_changes() end
     local fine, problem = pcall(work)
-    for _, playlist in ipairs(playlists) do Session:add_stateful_diff_command(playlist:to_statefuldestructible()) end
+    for _, playlist in ipairs(playlists) do step[#step + 1] = playlist:to_statefuldestructible() end
+    for _, changed in ipairs(step) do Session:add_stateful_diff_command(changed) end
     Session:commit_reversible_command(nil)
     if not fine then error(problem, 0) end
+  end
+
+  -- Within a step: what the user's own region was before, undo brings back.
+  local function mute(region, muted)
+    region:to_stateful():clear_changes()
+    region:set_muted(muted)
+    step[#step + 1] = region:to_statefuldestructible()
   end
 
   local function region_by_id(track, id)
     for _, region in ipairs(regions_of(track)) do
       if id_of(region) == id then return region end
     end
+  end
+
+  local function new_track(name)
+    local one, track = ARDOUR.ChanCount(ARDOUR.DataType("midi"), 1), nil
+    local list = Session:new_midi_track(one, one, true, ARDOUR.PluginInfo(), nil, nil, 1, name,
+      ARDOUR.PresentationInfo.max_order, ARDOUR.TrackMode.Normal, true)
+    for _, new in ipairs(items(list)) do track = new:to_track() end
+    return track
+  end
+
+  -- Where a part goes: its track and span, and the user's regions that a fill stands for.
+  local function part_on(track, part, reference, action)
+    local out = {
+      track = track, channel = part.drum and 9 or 0, covered = {},
+      from = reference.origin + part.start / TICKS, to = reference.origin + part["end"] / TICKS,
+    }
+    if action ~= "fill" then return out end
+    local from, to = out.from, out.to
+    for _, region in ipairs(regions_of(track)) do
+      local first, last = span(region)
+      if last > from + 1e-6 and first < to - 1e-6 and not ours(region) then
+        out.covered[#out.covered + 1] = region
+        out.from, out.to = math.min(out.from, first), math.max(out.to, last)
+      end
+    end
+    return out
+  end
+
+  -- What a candidate's region holds: its own notes, and those of the regions that it stands for.
+  local function notes_for(part, own, reference)
+    local notes, gone = {}, {}
+    for _, note in ipairs(own.removed) do gone[note[1] .. ":" .. note[2]] = true end
+    for _, region in ipairs(part.covered) do
+      for _, note in ipairs(notes_of(region)) do
+        if not gone[rounded((note[1] - reference.origin) * TICKS) .. ":" .. note[2]] then notes[#notes + 1] = note end
+      end
+    end
+    for _, note in ipairs(own.notes) do
+      notes[#notes + 1] = {reference.origin + note[1] / TICKS, note[2], note[3] / TICKS, note[4], part.channel}
+    end
+    return notes
   end
 
   function verbs.write(arguments)
@@ -258,56 +328,42 @@ return function(M, selected)
     for _, name in ipairs(reference.names) do
       for _, id in ipairs(reference.ids) do seed = seed or region_by_id(track_named(name), id) end
     end
-    local made = {shown = 1, count = #candidates, entries = {}, tracks = {}, covered = {}}
-    for place, part in ipairs(candidates[1].parts) do
-      local track, channel = nil, part.drum and 9 or 0
-      if part.track == M.null or part.track == nil then
-        local one = ARDOUR.ChanCount(ARDOUR.DataType("midi"), 1)
-        local list = Session:new_midi_track(one, one, true, ARDOUR.PluginInfo(), nil, nil, 1, part.name,
-          ARDOUR.PresentationInfo.max_order, ARDOUR.TrackMode.Normal, true)
-        for _, new in ipairs(items(list)) do track = new:to_track() end
-        made.tracks[#made.tracks + 1] = track:name()
-      else
-        track = track_named(reference.all[part.track + 1])
-      end
-      local from = reference.origin + part.start / TICKS
-      local to = reference.origin + part["end"] / TICKS
-      local covered, copies = {}, {}
-      if arguments.action == "fill" then
-        for _, region in ipairs(regions_of(track)) do
-          local first, last = span(region)
-          if last > from + 1e-6 and first < to - 1e-6 and not ours(region) then covered[#covered + 1] = region end
-        end
-        for _, region in ipairs(covered) do
-          local first, last = span(region)
-          from, to = math.min(from, first), math.max(to, last)
-        end
-      end
-      for number, candidate in ipairs(candidates) do
-        local own, notes, gone = candidate.parts[place], {}, {}
-        for _, note in ipairs(own.removed) do gone[note[1] .. ":" .. note[2]] = true end
-        for _, region in ipairs(covered) do
-          for _, note in ipairs(notes_of(region)) do
-            if not gone[rounded((note[1] - reference.origin) * TICKS) .. ":" .. note[2]] then notes[#notes + 1] = note end
-          end
-        end
-        for _, note in ipairs(own.notes) do
-          notes[#notes + 1] = {reference.origin + note[1] / TICKS, note[2], note[3] / TICKS, note[4], channel}
-        end
-        copies[number] = copy_with(seed, candidate.label, from, to, notes)
-      end
-      one_step(tostring(arguments.action), {track:playlist()}, function()
-        for number, copy in ipairs(copies) do
-          local region = placed(track, copy, from)
-          region:set_muted(number ~= 1)
-          made.entries[#made.entries + 1] = {track = track:name(), id = id_of(region), number = number}
-        end
-        for _, region in ipairs(covered) do
-          region:set_muted(true)
-          made.covered[#made.covered + 1] = {track = track:name(), id = id_of(region)}
-        end
-      end)
+    for _, track in ipairs(seed and {} or tracks()) do seed = seed or regions_of(track)[1] end
+    if not seed then
+      M.fail("failed", "Ardour lets a script make no first MIDI region, and the session has none",
+        "Draw or record one anywhere, then ask again.")
     end
+    local made = {shown = 1, count = #candidates, entries = {}, tracks = {}, covered = {}}
+    local parts, playlists, known = {}, {}, {}
+    for place, part in ipairs(candidates[1].parts) do
+      local track = part.track ~= M.null and part.track and track_named(reference.all[part.track + 1])
+      if not track then
+        track = new_track(part.name)
+        made.tracks[#made.tracks + 1] = track:name()
+      end
+      parts[place] = part_on(track, part, reference, arguments.action)
+      if not known[track:name()] then known[track:name()], playlists[#playlists + 1] = true, track:playlist() end
+    end
+    for place, part in ipairs(parts) do
+      part.copies = {}
+      for number, candidate in ipairs(candidates) do
+        local notes = notes_for(part, candidate.parts[place], reference)
+        part.copies[number] = copy_with(seed, candidate.label, part.from, part.to, notes)
+      end
+    end
+    one_step(tostring(arguments.action), playlists, function()
+      for _, part in ipairs(parts) do
+        for number, candidate in ipairs(candidates) do
+          local region = placed(part.track, part.copies[number], part.from)
+          region:set_muted(candidate.number ~= 1)
+          made.entries[#made.entries + 1] = {track = part.track:name(), id = id_of(region), number = candidate.number}
+        end
+        for _, region in ipairs(part.covered) do
+          mute(region, true)
+          made.covered[#made.covered + 1] = {track = part.track:name(), id = id_of(region)}
+        end
+      end
+    end)
     proposal = made
     return {placed = made.count}
   end
@@ -355,7 +411,7 @@ return function(M, selected)
         if entry.number ~= keep then track:playlist():remove_region(region) end
       end)
       each(now.covered, function(region, track)
-        if keep then track:playlist():remove_region(region) else region:set_muted(false) end
+        if keep then track:playlist():remove_region(region) else mute(region, false) end
       end)
     end)
     proposal = nil -- a new track stays, empty: Ardour lets no script remove one

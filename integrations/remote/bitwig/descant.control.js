@@ -22,7 +22,7 @@ var SCRIPT_VERSION = "0.1.0";
 var transport, application, track, clip, slots, options = {};
 var grid = {}; // what the window shows: "x:y:channel" -> note
 var page = 0;
-var connection = null, welcome = false, asked = "", waiting = [];
+var connection = null, welcome = false, asked = false, waiting = [];
 var proposal = null; // {track, source, shown, slots: [{slot, label}]}
 var work = [], working = false;
 
@@ -118,7 +118,7 @@ function act(key) {
    }
    var words = {};
    if (key !== "cancel") {
-      asked = key;
+      asked = true;
       words.candidates = Math.round(options.candidates.getRaw());
       if (key === "continue") words.bars = Math.round(options.bars.getRaw());
    }
@@ -152,7 +152,7 @@ function lost() {
    welcome = false;
    waiting = [];
    if (asked) {
-      asked = "";
+      asked = false;
       host.showPopupNotification("Descant has stopped; nothing was written. Ask again.");
    }
 }
@@ -183,7 +183,7 @@ function take(message) {
    } else if (message.refused) {
       host.showPopupNotification(message.refused.message + ". " + message.refused.hint);
    } else if (message["do"] === "say") {
-      if (message.done !== false) asked = "";
+      asked = message.done === false; // the program's word: it may have been pressed elsewhere
       host.showPopupNotification(message.text);
       send({ id: message.id, ok: {} });
    } else if (message["do"]) {

@@ -14,6 +14,7 @@ M.null = setmetatable({}, {__tostring = function() return "null" end})
 
 local SLICE = 0.010 -- seconds of work at a time; then the DAW has its turn
 local DEAD = 6.0 -- seconds without a beat after which the program counts as gone
+local threads = coroutine -- Ardour's editor gives its scripts none: there a verb is done in one turn
 
 -- JSON ---------------------------------------------------------------------------------------------
 
@@ -205,6 +206,21 @@ local function write_file(path, text)
   return done and os.rename(draft, path) or false
 end
 
+-- A function that does a piece of the work each time, and says whether it was the last.
+local function job(work)
+  if not threads then
+    return function()
+      pcall(work)
+      return true
+    end
+  end
+  local thread = threads.create(work)
+  return function()
+    threads.resume(thread)
+    return threads.status(thread) == "dead"
+  end
+end
+
 -- The link -----------------------------------------------------------------------------------------
 
 -- host.daw, host.daw_version, host.capabilities   for the greeting
@@ -220,7 +236,7 @@ Link.__index = Link
 function M.open(host)
   return setmetatable({
     host = host, server = nil, beat = nil, beat_at = -1000, look_at = 0, alive_at = 0,
-    session = nil, sent = 0, got = 0, welcome = false, waiting = {}, jobs = {}, asked = nil,
+    session = nil, sent = 0, got = 0, welcome = false, waiting = {}, jobs = {}, asked = false,
   }, Link)
 end
 
@@ -239,10 +255,9 @@ function Link:tick()
     if now >= self.alive_at then
       self.alive_at = now + 1.0
       local file = io.open(self.session .. "/alive", "wb")
-      if file then
-        file:write(("%.3f"):format(now))
-        file:close()
-      end
+      if not file then return self:forget("Descant took the DAW for closed") end
+      file:write(("%.3f"):format(now))
+      file:close()
     end
     self:receive()
     self:work(now + SLICE)
@@ -283,10 +298,18 @@ function Link:leave(why)
   if self.session then write_file(self.session .. "/gone", "") end
   self.session, self.welcome, self.jobs = nil, false, {}
   if self.asked then
-    self.asked = nil
+    self.asked = false
     if self.host.forsaken then self.host.forsaken() end
     self.host.say(why .. "; nothing was written. Ask again.")
   end
+end
+
+-- The session's folder is gone: where a DAW stands still for long, behind a dialog, the program lets go of it. Begin
+-- another.
+function Link:forget(why)
+  self:leave(why)
+  self.server = nil
+  self:look_for_server(self.host.now())
 end
 
 function Link:send(message, breathe)
@@ -311,21 +334,21 @@ function Link:receive()
     for _, waiting in ipairs(self.waiting) do self:send(waiting) end
     self.waiting = {}
   elseif message.refused then
-    self.waiting, self.asked = {}, nil
+    self.waiting, self.asked = {}, false
     self.host.say(tostring(message.refused.message) .. ". " .. tostring(message.refused.hint))
   elseif message["do"] then
-    self.jobs[#self.jobs + 1] = coroutine.create(function() self:answer(message) end)
+    self.jobs[#self.jobs + 1] = job(function() self:answer(message) end)
   end
 end
 
 function Link:answer(message)
   local function breathe()
-    if self.host.now() > self.turn_ends then coroutine.yield() end
+    if threads and self.host.now() > self.turn_ends then threads.yield() end
   end
   if message["do"] == "say" then
     self.host.say(tostring(message.text))
     self:send({id = message.id, ok = {done = true}})
-    if message.done ~= false then self.asked = nil end
+    self.asked = message.done == false -- the program's word: it may have been pressed from elsewhere
     return
   end
   local verb = self.host.verbs[message["do"]]
@@ -346,27 +369,27 @@ end
 function Link:work(turn_ends)
   self.turn_ends = turn_ends
   while self.jobs[1] and self.host.now() < turn_ends do
-    local job = self.jobs[1]
-    coroutine.resume(job)
-    if coroutine.status(job) == "dead" and self.jobs[1] == job then table.remove(self.jobs, 1) end
+    local go_on = self.jobs[1]
+    if go_on() and self.jobs[1] == go_on then table.remove(self.jobs, 1) end
   end
 end
 
 function Link:act(action, options)
   local message = {action = action, options = options or {}}
-  if action ~= "cancel" then self.asked = action end
-  if self.welcome then
-    self:send(message)
-  elseif self.session then
+  local sent = self.welcome and self:send(message)
+  if self.welcome and not sent then self:forget("Descant took the DAW for closed") end
+  if action ~= "cancel" then self.asked = true end
+  if sent then return end
+  if self.session then
     self.waiting[#self.waiting + 1] = message
   elseif action ~= "cancel" then
-    self.asked = nil
+    self.asked = false
     self.host.say("Descant is not running. Start it with: descant serve")
   end
 end
 
 function Link:close()
-  self.asked = nil
+  self.asked = false
   self:leave("")
 end
 

@@ -85,9 +85,9 @@ end
 local function turn()
   local now = r.time_precise()
   r.SetExtState(SECTION, "alive", ("%.3f"):format(now), false)
-  local action = r.GetExtState(SECTION, "action")
-  if action ~= "" and (link:connected() or LOCAL[action] or now > (tonumber(r.GetExtState(SECTION, "pressed")) or 0) + 1.5) then
-    r.DeleteExtState(SECTION, "action", false)
+  local action, others = r.GetExtState(SECTION, "action"):match("^(%S+) (.*)$") -- each key with a space behind it
+  if action and (link:connected() or LOCAL[action] or now > (tonumber(r.GetExtState(SECTION, "pressed")) or 0) + 1.5) then
+    r.SetExtState(SECTION, "action", others, false)
     press(action)
   end
   if shown_until > 0 and now > shown_until then

@@ -15,9 +15,11 @@ local function usual_folder()
 end
 
 local alive = tonumber(r.GetExtState("Descant", "alive"))
-r.SetExtState("Descant", "action", DESCANT_ACTION, false)
+local runs = alive and r.time_precise() - alive <= 2
+local before = runs and r.GetExtState("Descant", "action") or "" -- keys that it has not come to yet
+r.SetExtState("Descant", "action", before .. DESCANT_ACTION .. " ", false)
 r.SetExtState("Descant", "pressed", ("%.3f"):format(r.time_precise()), false)
-if not alive or r.time_precise() - alive > 2 then
+if not runs then
   local written = loadfile(here .. "descant_folder.lua")
   if written then written() else DESCANT_FOLDER = usual_folder() end
   dofile(here .. "descant.lua")

@@ -28,8 +28,8 @@ def start_live(jack: Jack, tmp_path: Path) -> Iterator[StartLive]:
     """Start Descant live with settings and a way to propose; it is closed after the test."""
     started: list[Live] = []
 
-    def start(propose: Any = None, **settings: Any) -> Live:
-        live = Live(LiveSettings(api="jack", **settings), propose, tmp_path)
+    def start(propose: Any = None, warm: Any = None, **settings: Any) -> Live:
+        live = Live(LiveSettings(api="jack", **settings), propose, tmp_path, warm)
         live.start()
         started.append(live)
         return live

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from assistant.live.live import Live
-from assistant.pipeline import Candidate, Options, Request, propose
+from assistant.pipeline import Candidate, Options, Request, propose, warm
 from models.constraints import Controls
 from models.generators import Generator
 from models.instruments import parse_instrument
@@ -42,7 +42,7 @@ class Hands(threading.Thread):
 
     def run(self) -> None:
         number = 0
-        while not self.ending.is_set():
+        while not self.ending.is_set() and not self._keyboard.closed:
             pitch = 60 + (0, 4, 7, 5)[number % 4]
             self._keyboard.send(0x90, pitch, 90)
             time.sleep(self._beat / 2)
@@ -53,6 +53,11 @@ class Hands(threading.Thread):
     def end(self) -> None:
         self.ending.set()
         self.join()
+
+    def end_when_asked(self, event: dict[str, Any]) -> None:
+        """End as soon as an answer is begun: whoever goes on playing begins another call."""
+        if event.get("state") == "asked":
+            self.ending.set()
 
 
 def collected(live: Live, name: str) -> list[dict[str, Any]]:
@@ -91,24 +96,59 @@ def test_it_goes_on_from_what_was_played_in_the_next_bar(
 def test_call_and_response_answers_every_call(
     start_live: StartLive, make: Any, keyboard: Keyboard, listener: Listener
 ) -> None:
-    live = start_live(make, bpm=200, meter=(3, 4))
+    live = start_live(make, bpm=150, meter=(3, 4))
     answers = collected(live, "answer")
     keyboard.connect()
     listener.connect()
     live.answer(1, SOME)
     for round_number in (1, 2):
-        hands = Hands(keyboard, 200)
+        hands = Hands(keyboard, 150)
+        end = live.subscribe(hands.end_when_asked)
         hands.start()
-        wait_for(lambda n=round_number: sum(event["state"] == "asked" for event in answers) == n)  # type: ignore[misc]
+        wait_for(lambda n=round_number: sum(event["state"] == "ready" for event in answers) >= n)  # type: ignore[misc]
         hands.end()
-        wait_for(lambda n=round_number: sum(event["state"] == "ready" for event in answers) == n)  # type: ignore[misc]
-        wait_for(lambda: listener.ons >= 3)
+        end()
+        wait_for(lambda n=round_number: listener.ons >= 3 * n)  # type: ignore[misc]
         wait_for(lambda: not live.state()["playing"] and not listener.sounding)
         assert live.state()["mode"] == "answer"
     beats = [event["beat"] for event in answers if event["state"] == "ready"]
     assert all(beat % 3 == 0 for beat in beats) and beats[1] >= beats[0] + 6
     live.stop()
     assert live.state()["mode"] == "off"
+
+
+def test_the_network_reads_along_while_a_call_is_played(
+    start_live: StartLive, make: Any, generator: Generator, keyboard: Keyboard, listener: Listener
+) -> None:
+    asked: list[tuple[str, Request | None]] = []
+
+    def read(request: Request | None, cancelled: Callable[[], bool]) -> None:
+        asked.append(("read", request))
+        if request is not None:
+            warm(request, generator)
+
+    def write(request: Request, cancelled: Callable[[], bool]) -> list[Candidate]:
+        asked.append(("write", request))
+        return list(make(request, cancelled))
+
+    live = start_live(write, read, bpm=160)
+    keyboard.connect()
+    listener.connect()
+    live.answer(2, SOME)
+    assert wait_for(lambda: asked) == [("read", None)]  # it is loaded before anybody plays
+    hands = Hands(keyboard, 160)
+    hands.start()
+    wait_for(lambda: any(kind == "write" for kind, _ in asked))
+    hands.end()
+    first = [kind for kind, _ in asked].index("write")
+    before, answered = asked[first - 1][1], asked[first][1]
+    assert before is not None and answered is not None
+    read_notes = [(note.start, note.pitch) for note in before.score.tracks[0].notes]
+    assert len(read_notes) >= 4 and read_notes[:4] == [
+        (note.start, note.pitch) for note in answered.score.tracks[0].notes[:4]
+    ]
+    live.stop()
+    wait_for(lambda: not listener.sounding)
 
 
 def test_a_pause_ends_a_phrase(start_live: StartLive, make: Any, keyboard: Keyboard, listener: Listener) -> None:
@@ -128,16 +168,17 @@ def test_a_pause_ends_a_phrase(start_live: StartLive, make: Any, keyboard: Keybo
 def test_it_plays_along_in_key_a_bar_ahead(
     start_live: StartLive, make: Any, keyboard: Keyboard, listener: Listener
 ) -> None:
-    live = start_live(make, bpm=160)
+    live = start_live(make, bpm=100)  # slow, so that a bar is written in time on a busy computer too
     answers = collected(live, "answer")
     keyboard.connect()
     listener.connect()
     key = parse_key("C major")
     options = Options(controls=Controls(key=key, density=(2, 6)), candidates=1, seed=4)
     live.accompany([parse_instrument("bass"), parse_instrument("drums")], options)
-    hands = Hands(keyboard, 160)
+    hands = Hands(keyboard, 100)
     hands.start()
-    wait_for(lambda: sum(event["state"] == "ready" for event in answers) >= 4, 60)
+    wait_for(lambda: sum(event["state"] == "ready" for event in answers) >= 3)
+    wait_for(lambda: {item.data[0] & 15 for item in listener.notes()} >= {1, 9})
     hands.end()
     bass = [item.data[1] for item in listener.notes() if item.data[0] & 15 == 1]
     drums = [item.data[1] for item in listener.notes() if item.data[0] & 15 == 9]
@@ -145,7 +186,7 @@ def test_it_plays_along_in_key_a_bar_ahead(
     live.stop()
     wait_for(lambda: not listener.sounding)
     figures = live.figures()
-    assert figures["bars"] >= 4 and figures["sent"] > 0
+    assert figures["bars"] >= 3 and figures["sent"] > 0
 
 
 def test_an_answer_that_is_late_lets_the_last_bar_come_again(

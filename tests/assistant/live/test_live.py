@@ -128,6 +128,49 @@ def test_a_process_killed_with_notes_sounding_leaves_none(
     wait_for(lambda: len(listener.notes()) >= 4 and not listener.sounding)
 
 
+def test_whoever_was_connected_by_hand_is_again_when_the_guard_was_killed(
+    start_live: StartLive, listener: Listener, keyboard: Keyboard
+) -> None:
+    live = start_live(bpm=200)
+    listener.connect()
+    keyboard.connect()
+    wait_for(lambda: live._peers == {"heard_by": ["listener:in"], "fed_by": ["keyboard:out"]})
+    live.play(held_notes())
+    wait_for(lambda: listener.sounding > 1)
+    before = int(live.state()["processes"]["guard"])
+    live._clips.clear()
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: not listener.sounding)
+    restarted(live, "guard", before)
+    wait_for(lambda: live._peers == {"heard_by": ["listener:in"], "fed_by": ["keyboard:out"]})
+    keyboard.send(0x90, 50, 60)
+    keyboard.send(0x80, 50, 0)
+    wait_for(lambda: live.state()["captured"]["notes"] == 1)
+
+
+def test_note_offs_are_sent_again_when_the_midi_system_has_lost_time(
+    start_live: StartLive, listener: Listener, jack: Jack
+) -> None:
+    live = start_live(bpm=240)
+    listener.connect()
+    live.play(
+        Score(tracks=(Track(notes=tuple(Note(480 * beat, 20 + beat % 100, 240, 90) for beat in range(400))),))
+    )
+    wait_for(lambda: listener.ons >= 4)
+
+    def ended_again() -> bool:
+        heard = [item.data[:2] for item in list(listener.heard)]
+        offs = [place for place, data in enumerate(heard) if data[0] == 0x80]
+        return any(heard[place] in heard[: place - 1] for place in offs)
+
+    jack.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.3)
+    jack.process.send_signal(signal.SIGCONT)
+    wait_for(ended_again)
+    live.stop()
+    wait_for(lambda: not listener.sounding)
+
+
 def test_a_killed_program_leaves_no_note_and_no_process(jack: Jack, listener: Listener, tmp_path: Path) -> None:
     for _ in range(2):
         parent = start_program(tmp_path)

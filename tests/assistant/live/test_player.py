@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.live import guard
 from assistant.live.capture import Played, to_scores
 from assistant.live.guard import Outlet, release_messages
 from assistant.live.ledger import Ledger
@@ -235,6 +236,150 @@ def test_the_ledger_outlives_its_writer_and_has_one_at_a_time(tmp_path: Path) ->
     Outlet(second, sent.append).release()
     assert sent == release_messages([(3, 60)], [3, 9]) * 2 and not second.sounding()
     second.close()
+
+
+class Killed(Exception):
+    """A SIGKILL in virtual time."""
+
+
+class Receiver:
+    """What a synthesiser behind a MIDI system hears, one that knows nothing but note-ons and note-offs.
+
+    What was sent last, up to `lost` messages, still lies in the memory of the sender and dies with it.
+    """
+
+    def __init__(self, lost: int) -> None:
+        self.sounding: set[tuple[int, int]] = set()
+        self._lost, self._under_way = lost, list[bytes]()
+
+    def send(self, data: bytes) -> None:
+        self._under_way.append(data)
+        while len(self._under_way) > self._lost:
+            self._hear(self._under_way.pop(0))
+
+    def sender_died(self) -> None:
+        self._under_way.clear()
+        self._lost = 0
+
+    def _hear(self, data: bytes) -> None:
+        if data[0] & 0xF0 == 0x90 and data[2]:
+            self.sounding.add((data[0] & 15, data[1]))
+        elif data[0] & 0xF0 in (0x80, 0x90):
+            self.sounding.discard((data[0] & 15, data[1]))
+
+
+def dies_after(steps: int, ledger: Ledger, receiver: Receiver) -> Callable[[bytes], None]:
+    """A way to send to `receiver`; whoever uses it is killed after so many bytes in the ledger and messages."""
+    left = [steps]
+
+    def step() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    class Pages:
+        def __init__(self, pages: Any) -> None:
+            self.pages = pages
+
+        def __getitem__(self, place: Any) -> Any:
+            return self.pages[place]
+
+        def __setitem__(self, place: Any, value: Any) -> None:
+            step()
+            self.pages[place] = value
+
+        def close(self) -> None:
+            self.pages.close()
+
+    ledger._bytes = Pages(ledger._bytes)  # type: ignore[assignment]
+
+    def send(data: bytes) -> None:
+        step()
+        receiver.send(data)
+
+    return send
+
+
+@given(st.lists(messages, max_size=40), st.lists(st.integers(0, 60), max_size=3), st.integers(0, 8))
+def test_whenever_guards_are_killed_the_next_one_ends_every_note(
+    stream: list[bytes], kills: list[int], lost: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "REPEAT_SECONDS", 0.0)
+        path, receiver = Path(folder) / "ledger", Receiver(lost)
+        for number, steps in enumerate(kills):
+            ledger = Ledger(path)
+            try:
+                outlet = Outlet(ledger, dies_after(steps, ledger, receiver))
+                if number:
+                    outlet.release()
+                for message in stream:
+                    outlet.send(message)
+            except Killed:
+                pass
+            receiver.sender_died()
+            ledger.close()
+        last = Ledger(path)
+        Outlet(last, receiver.send).release()
+        assert not receiver.sounding
+        last.close()
+
+
+def test_a_note_off_counts_as_heard_only_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    sent: list[bytes] = []
+    outlet = Outlet(ledger, sent.append)
+    outlet.send(bytes([0x91, 60, 80]))
+    outlet.send(bytes([0x81, 60, 30]))
+    outlet.settle()
+    assert ledger.unsettled() == [(1, 60)] and not ledger.sounding()
+    outlet.repeat()
+    assert sent[-1] == bytes([0x81, 60, 64]) and len(sent) == 3
+    monkeypatch.setattr(guard, "SETTLED_SECONDS", 0.0)
+    outlet.settle()
+    assert not ledger.unsettled()
+    outlet.repeat()
+    assert len(sent) == 3
+    ledger.close()
+
+
+def test_a_port_that_opens_late_hears_what_ended_without_it_and_nothing_that_sounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Outlet, "_silence_later", lambda *_: None)  # what is said again has no place in this test
+    first = Ledger(tmp_path / "ledger")
+    first.add(2, 50)
+    first.close()
+    ledger = Ledger(tmp_path / "ledger")
+    sent: list[bytes] = []
+    late: list[bytes] = []
+    outlet = Outlet(ledger, sent.append)
+    outlet.send(bytes([0x90, 60, 80]))
+    outlet.greet(late.append)
+    assert late == release_messages([(2, 50)], [0, 2]) and sent == [bytes([0x90, 60, 80])]
+    outlet.greet(None)  # someone else at our own port: the channel that plays now is left alone
+    assert sent[1:] == release_messages([(2, 50)], [2])
+
+
+def test_a_note_that_begins_while_all_is_released_keeps_its_end(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    sent: list[bytes] = []
+
+    def send(data: bytes) -> None:
+        sent.append(data)
+        if data == release_messages([], [0])[-1] and bytes([0x90, 62, 80]) not in sent:
+            outlet.send(bytes([0x90, 62, 80]))  # the player does not know yet
+
+    outlet = Outlet(ledger, send)
+    outlet.send(bytes([0x90, 60, 80]))
+    outlet.release()
+    outlet.send(bytes([0x80, 62, 64]))
+    assert sent[-1] == bytes([0x80, 62, 64])
+    outlet.release(last=True)
+    before = len(sent)
+    outlet.send(bytes([0x90, 64, 80]))  # what a player had still said when it was ended
+    assert len(sent) == before and not ledger.sounding()
+    ledger.close()
 
 
 def test_an_echo_is_known_once_for_each_message(tmp_path: Path) -> None:

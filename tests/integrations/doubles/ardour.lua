@@ -3,7 +3,13 @@
 io.stdout:setvbuf("no")
 local real_out = io.stdout
 local FOLDER, SESSION = arg[1], arg[2]
-local M = dofile(FOLDER .. "/descant_link.lua")
+
+-- What Ardour takes away from the scripts of its editor (libs/lua/luastate.cc), which it does not do here.
+dofile, require, package, debug, os.exit, os.setlocale = nil, nil, nil, nil, nil, nil
+rawget, rawset, coroutine = nil, nil, nil
+
+local function run(name) return assert(loadfile(FOLDER .. "/" .. name))() end
+local M = run("descant_link.lua")
 local PER_BEAT, TICKS = 1920, 960
 local answered = "\1" -- before every answer: Ardour prints lines of its own
 
@@ -45,11 +51,11 @@ local function new_tracks(count, name)
   return out
 end
 
-local commands, seed, tempos_before = {}, nil, {}
+local commands, seed, recorder, tempos_before = {}, nil, nil, {}
 
 -- A region has to be recorded once: without its editor Ardour imports nothing.
 function commands.arm()
-  new_tracks(1, "Recorder")
+  if not recorder then recorder = new_tracks(1, "Recorder")[1] end
   for route in each(Session:get_tracks()) do
     route:to_track():rec_enable_control():set_value(1, PBD.GroupControlDisposition.NoGroup)
   end
@@ -73,7 +79,7 @@ function commands.stop()
       return {recorded = true}
     end
   end
-  error("nothing was recorded")
+  return {recorded = false}
 end
 
 function commands.load(message)
@@ -88,8 +94,8 @@ function commands.load(message)
     end
   end
   chosen, said = {}, {}
-  verbs = dofile(FOLDER .. "/descant_session.lua")(M, selected)
-  link = M.open(dofile(FOLDER .. "/descant_host.lua")(message.folder, verbs, function() return clock end,
+  verbs = run("descant_session.lua")(M, selected)
+  link = M.open(run("descant_host.lua")(message.folder, verbs, function() return clock end,
     function(text) said[#said + 1] = text end))
   local map = Temporal.TempoMap.write_copy()
   for _, at in ipairs(tempos_before) do map:set_tempo(Temporal.Tempo(120, 120, 4), at) end -- none can be removed

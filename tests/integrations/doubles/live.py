@@ -92,6 +92,7 @@ class Rules:
         self.highlighted: tuple[int, int] | None = None
         self.selected_notes: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {"tempo": 120.0, "swing_amount": 0.0, "scale_mode": False}
+        self.facts.update(signature_numerator=4, signature_denominator=4)
 
     def check(self) -> None:
         if threading.get_ident() != self.main:
@@ -359,6 +360,14 @@ class View(Thing):
     def highlighted_clip_slot(self, slot: Slot) -> None:
         self._rules.highlighted = (0, slot._live_ptr)
 
+    @property
+    def selected_scene(self) -> Scene:
+        return Scene(self._rules, 0)
+
+
+class Scene(Thing):
+    """By its number; the first is selected."""
+
 
 class Song(Thing):
     def __getattr__(self, name: str) -> Any:
@@ -376,13 +385,17 @@ class Song(Thing):
         return tuple(Track(self._rules, track.pointer) for track in self._rules.tracks)
 
     @property
+    def scenes(self) -> Any:
+        return tuple(Scene(self._rules, number) for number in range(self._rules.scenes))
+
+    @property
     def can_undo(self) -> bool:
         return bool(self._rules.past)
 
     def create_midi_track(self, index: int) -> Track:
         self._rules.change()
         made = Tracked("MIDI", self._rules.scenes)
-        self._rules.tracks.insert(index, made)
+        self._rules.tracks.insert(len(self._rules.tracks) if index == -1 else index, made)
         return Track(self._rules, made.pointer)
 
     def delete_track(self, index: int) -> None:

@@ -41,6 +41,16 @@ class Source:
         self.first = first
 
 
+class Blank:
+    """Where a sketch goes: into the scene that is selected, on tracks of its own behind all others."""
+
+    track = None
+
+    def __init__(self, song: Any, slot: int) -> None:
+        self.clip, self.slot = song, slot  # a song has a time signature as a clip has
+        self.start = self.end = self.origin = 0.0
+
+
 def written(clip: Any, start: float, end: float) -> list[Row]:
     """The notes in a span of the clip's own beats."""
     notes = clip.get_notes_extended(0, 128, start, end - start)
@@ -97,8 +107,10 @@ class LiveSet:
         places = [index for index, other in enumerate(track.clip_slots) if other == slot]
         return Source(track, clip, places[0])
 
-    def _find(self, reference: dict[str, Any]) -> Source:
-        """The clip that was read; Failure where it is gone."""
+    def _find(self, reference: dict[str, Any]) -> Any:
+        """The clip that was read, a Source, or the Blank of a sketch; Failure where it is gone."""
+        if reference["clip"] is None:
+            return Blank(self._song, reference["slot"])
         for track in self._song.tracks:
             if reference["slot"] is None:
                 for clip in self._on_time_line(track):
@@ -117,8 +129,10 @@ class LiveSet:
             clips += list(lane.arrangement_clips)
         return clips
 
-    def _stamp(self, source: Source) -> str:
+    def _stamp(self, source: Any) -> str:
         clip = source.clip
+        if source.track is None:
+            return repr((clip.tempo, clip.signature_numerator, clip.signature_denominator))
         facts = [source.slot, source.start, source.end, source.first, clip.signature_numerator]
         facts += [clip.signature_denominator, clip.looping, clip.loop_start, clip.loop_end]
         notes = sounding(clip, source.start, source.end) if source.slot is None else written(clip, -1e6, 1e6)
@@ -138,7 +152,26 @@ class LiveSet:
         end = (math.floor(end / source.bar + 1e-9) + 1) * source.bar
         return max(source.start, begin), min(source.end, end)
 
+    def _read_blank(self) -> dict[str, Any]:
+        song = self._song
+        blank = Blank(song, list(song.scenes).index(song.view.selected_scene))
+        bar = 4.0 * song.signature_numerator / song.signature_denominator
+        return {
+            "tpq": TICKS,
+            "origin": 0.0,
+            "length": tick(bar),
+            "tempos": [[0, round(60000000 / song.tempo)]],
+            "meters": [[0, song.signature_numerator, song.signature_denominator]],
+            "tracks": [],
+            "scale": self._scale(),
+            "selection": {"start": 0, "end": 1, "tracks": []},
+            "stamp": self._stamp(blank),
+            "reference": {"track": None, "clip": None, "slot": blank.slot, "origin": 0.0},
+        }
+
     def read(self, message: dict[str, Any]) -> Answer:
+        if message["action"] == "sketch":
+            return self._read_blank()
         source = self._source()
         start, end = self._span(source, message["action"])
         state = self._stamp(source)
@@ -246,12 +279,14 @@ class LiveSet:
         return {"placed": len(candidates)}
 
     def _write_part(
-        self, source: Source, candidates: list[Any], place: int, message: dict[str, Any], made: dict[str, Any]
+        self, source: Any, candidates: list[Any], place: int, message: dict[str, Any], made: dict[str, Any]
     ) -> None:
         origin = message["reference"]["origin"]
         first = candidates[0]["parts"][place]
         if first["track"] is None:
-            index = list(self._song.tracks).index(source.track) + 1 + len(made["tracks"])
+            index = -1  # behind all others
+            if source.track is not None:
+                index = list(self._song.tracks).index(source.track) + 1 + len(made["tracks"])
             self._song.create_midi_track(index)
             track = self._song.tracks[index]
             track.name = first["name"]
@@ -366,7 +401,11 @@ class LiveSet:
                     slot.fire()
         else:
             source = self._find(proposal["source"])
-            if source.slot is None:
+            if source.track is None:
+                for track in self._song.tracks:
+                    if track._live_ptr in proposal["tracks"]:
+                        track.stop_all_clips()
+            elif source.slot is None:
                 source.track.stop_all_clips()
             else:
                 source.track.clip_slots[source.slot].fire()

@@ -50,7 +50,7 @@ class Connection:
         self._now = now
         self._next_try = 0.0
         self._forget()
-        self.asked = ""  # the action whose end is awaited
+        self.asked = False  # whether the end of something is awaited
 
     def _forget(self) -> None:
         self._socket = None  # type: socket.socket | None
@@ -79,7 +79,7 @@ class Connection:
         """The user pressed a key."""
         message = {"action": action, "options": options}
         if action != "cancel" and self._socket is not None:
-            self.asked = action
+            self.asked = True
         if self.welcome:
             self._send(message)
         elif self._socket is not None:
@@ -118,7 +118,7 @@ class Connection:
         self.close()
         self._next_try = self._now() + (30.0 if refused else PAUSE)
         if self.asked:
-            self.asked = ""
+            self.asked = False
             self._say("Descant has stopped; nothing was written. Ask again.")
 
     def _receive(self) -> None:
@@ -151,8 +151,7 @@ class Connection:
             self._refused = True
             self._say("{message}. {hint}".format(**message["refused"]))
         elif message.get("do") == "say":
-            if message.get("done", True):
-                self.asked = ""
+            self.asked = not message.get("done", True)  # the program's word: it may have been pressed elsewhere
             self._say(str(message["text"]))
             self._send({"id": message["id"], "ok": {}})
         elif "do" in message:

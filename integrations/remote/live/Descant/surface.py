@@ -28,6 +28,7 @@ CAPABILITIES = {
     "new_tracks": True,
     "undo": True,
     "audition": True,
+    "sketch": True,
     "place": "clip slots",
     "resolution": 960,
 }

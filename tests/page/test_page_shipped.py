@@ -1,0 +1,46 @@
+"""The page with the weights that ship: from a demo piece to a continuation, from words to a sketch that is dragged
+out, as somebody does it who follows what is on the screen."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from models.midi_file import read_midi
+from tests.page.conftest import opened
+from tests.page.test_page import propose, state
+from tests.served import served, wait_for
+
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "weights" / "small"
+
+
+def test_a_first_visit(chromium: Browser, tmp_path: Path) -> None:
+    with served(tmp_path, SHIPPED) as server:
+        server.wait_until_ready()
+        with opened(chromium, server) as page:
+            page.get_by_role("button", name="Aloha Oe").click()
+            propose(page, 2, continue__bars="2")
+            page.get_by_role("button", name="Hear candidate 1").click()
+            page.wait_for_function("() => descant.stage.playhead > 0")
+            page.get_by_role("button", name="Accept").first.click()
+            expect(page.locator(".card.accept .verdict")).to_have_text("Accepted")
+            with server.client() as client:
+                facts = client.score(state(page)["score"]).facts
+            assert facts["bars"] == 23 and len(facts["tracks"]) == 4
+
+            page.get_by_text("Sketch", exact=True).click()
+            page.get_by_label("Describe a piece").fill("slow blues in A, piano and bass, 91 bpm, 4 bars")
+            page.get_by_role("button", name="Sketch it").click()
+            expect(page.locator(".card .accept:enabled")).to_have_count(2)
+            page.locator(".card").first.hover()
+            expect(page.locator(".card").first).to_have_attribute("draggable", "true")
+            wait_for(lambda: page.evaluate("() => Boolean(descant.state.proposal.candidates[0].file)"))
+            file = page.evaluate("() => descant.state.proposal.candidates[0].file")
+            with urllib.request.urlopen(file["url"]) as answer:
+                carried = answer.read()
+            assert Path(file["path"]).read_bytes() == carried
+            score = read_midi(carried).score
+            assert round(score.tempo_at(0).bpm) == 91
+            assert [track.program for track in score.tracks] == [0, 33] and score.last_note_start >= 0
