@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from typing import Any
 from integrations import ardour
 from integrations.memory import Song
 from scripts.midi_rig import jack_server
-from tests.integrations.bench import HERE, Notes, layout, rows, until
+from tests.integrations.bench import HERE, Notes, layout, rows
 from tests.integrations.bench_remote import Double, RemoteBench
 
 ANSWER = "\1"
+STARTS = 3  # of Ardour, which on a busy machine may lose its JACK server while it starts
+PORT_SECONDS = 60.0
 TAKES = 5  # the region of which all songs are made: JACK loses notes on a busy machine
 
-_started = count()  # servers that this process has started: two may run at a time
+_servers = count()  # that this process has started: two may run at a time
 
 
 class Program(Double):
@@ -40,36 +42,56 @@ class Program(Double):
 @contextmanager
 def program(scripts: Path, folder: Path) -> Iterator[Program]:
     """Ardour with one region recorded, which all songs are made of."""
-    with jack_server(f"descant-daw-{os.getpid()}-{next(_started)}", folder):
+    with ExitStack() as stack:
+        for start in range(STARTS):
+            with ExitStack() as trial:
+                made = trial.enter_context(_started(scripts, folder / f"start-{start}"))
+                if _record(made):
+                    stack.push(trial.pop_all())
+                    break
+        else:
+            raise AssertionError("nothing was recorded")
+        yield made
+
+
+@contextmanager
+def _started(scripts: Path, folder: Path) -> Iterator[Program]:
+    """The program, on a server of its own."""
+    folder.mkdir()
+    with jack_server(f"descant-daw-{os.getpid()}-{next(_servers)}", folder):
         driver, session = HERE / "doubles" / "ardour.lua", folder / "session"
         environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
         made = Program.start("ardour7-lua", str(driver), str(scripts), str(session), environment=environment)
         try:
-            _record(made)
             yield made
         finally:
             made.end()
 
 
-def _record(made: Program) -> None:
+def _record(made: Program) -> bool:
+    """Record a few notes; False where Ardour lost its server while it started, or never heard them."""
     import rtmidi
 
     keyboard = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name="keyboard")
-    made("arm")
-    until(lambda: [name for name in keyboard.get_ports() if "Recorder/midi_in" in name])
-    names = keyboard.get_ports()
-    keyboard.open_port(next(at for at, name in enumerate(names) if "Recorder/midi_in" in name))
-    for _ in range(TAKES):
-        for message in ([0x90, 60, 80], [0x80, 60, 64]) * 3:
-            keyboard.send_message(message)
-            time.sleep(0.15)
-        if made("stop")["recorded"]:
-            break
+    try:
         made("arm")
-    else:
-        raise AssertionError("nothing was recorded")
-    keyboard.close_port()
-    keyboard.delete()
+        until = time.monotonic() + PORT_SECONDS
+        while not (ports := [at for at, name in enumerate(keyboard.get_ports()) if "Recorder/midi_in" in name]):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        keyboard.open_port(ports[0])
+        for _ in range(TAKES):
+            for message in ([0x90, 60, 80], [0x80, 60, 64]) * 3:
+                keyboard.send_message(message)
+                time.sleep(0.15)
+            if made("stop")["recorded"]:
+                return True
+            made("arm")
+        return False
+    finally:
+        keyboard.close_port()
+        keyboard.delete()
 
 
 class ArdourBench(RemoteBench):
