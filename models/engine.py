@@ -179,7 +179,6 @@ class Plan(NamedTuple):
 
     headers: steps of kind BAR_TARGET and TRACK_TARGET. programs, slots: [T]. chords: grid bar -> [length]
     chord ids by position. first: the first bar in sight. bar_time: [B] grid ticks at which bars start.
-    anchor: [256] what is added to the logits of pitches, so that what is written stays with the notes around it.
     """
 
     headers: Steps
@@ -188,7 +187,6 @@ class Plan(NamedTuple):
     chords: dict[int, Ints]
     first: int
     bar_time: Ints
-    anchor: Floats
 
 
 class Desk:
@@ -205,7 +203,6 @@ class Desk:
         self.masks = [np.full((n, size + 1), FAINT, dtype=np.float32) for size in FIELD_SIZES]
         for mask in self.masks:  # a row without a writer draws, too
             mask[:, 0] = 0
-        self._free = [np.zeros(size, dtype=np.float32) for size in FIELD_SIZES]  # what is added where allowed
         self.randoms = np.zeros((len(FIELDS), n, 1), dtype=np.float32)
         self.chord = np.zeros(n, dtype=np.int64)
         self.blend, self._apart = np.eye(n, dtype=np.float32) * sampling.sharpness, n
@@ -244,15 +241,11 @@ class Desk:
         return slice(row, None, self._apart)
 
     def allow(self, field: int, row: int, mask: BoolArray) -> None:
-        self.masks[field][self.rows(row), :-1] = np.where(mask, self._free[field], FAINT)
+        self.masks[field][self.rows(row), :-1] = np.where(mask, np.float32(0), FAINT)
 
     def throw(self, row: int, numbers: NDArray[np.float64]) -> None:
         """Random numbers for a row, one a field."""
         self.randoms[:, self.rows(row), 0] = (numbers * BELOW_ONE)[:, None]
-
-    def hold_to(self, anchor: Floats) -> None:
-        """Add something to the logits of pitches: [256]."""
-        self._free[1] = anchor * self._sampling.sharpness
 
     def guide(self) -> None:
         """The second half of the rows is the first without the words; both draw what goes past the first."""
@@ -582,7 +575,6 @@ class Engine:
         lanes = Lanes(self, [*contexts, *spare, *wordless], count=count)
         lookout = Lookout(notes, count, plan.programs, plan.slots, plan.first)
         desk = Desk(self, lanes.state[:, 0], lookout.table, lookout.onsets, sampling)
-        desk.hold_to(plan.anchor)
         if wordless:
             desk.guide()
         kinds = (plan.headers.facts[:, 0] - OFFSET["kind"]).tolist()

@@ -263,7 +263,7 @@ def _view(task: Task, stretch: list[int], draft: Draft) -> _View:
     inside = (piece.notes[:, 0] >= first) & (piece.notes[:, 0] < stop) & np.isin(piece.notes[:, 1], tracks)
     rows = piece.notes[inside & ~now[piece.notes[:, 0], piece.notes[:, 1]]]
     notes_seen = note_table(rows, programs, slots, bar_time, np.zeros(len(rows), dtype=bool))
-    plan = Plan(plan_steps, programs, slots, chords, first, bar_time, np.zeros(256, dtype=np.float32))
+    plan = Plan(plan_steps, programs, slots, chords, first, bar_time)
     return _View(_slice(steps, 0, split), notes_seen, plan, last_track)
 
 
