@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from itertools import count
 from typing import Any
 
 from integrations import live
@@ -16,6 +17,8 @@ from integrations.memory import Clip, Song
 from tests.integrations.bench import LONGEST, Notes, rows
 from tests.integrations.bench_remote import RemoteBench
 from tests.integrations.doubles import live as live_double
+
+_scripts = count()  # that have been loaded
 
 
 class LiveBench(RemoteBench):
@@ -81,7 +84,7 @@ class LiveBench(RemoteBench):
         self.rules.main = threading.get_ident()
         sys.modules["Live"] = live_double.module(self.rules)
         self.instance = live_double.Instance(self.rules)
-        name = f"descant_in_live_{id(self)}"
+        name = f"descant_in_live_{next(_scripts)}"  # a name used before would find that script's modules
         place = self.folder_of_script / "__init__.py"
         spec = importlib.util.spec_from_file_location(name, place, submodule_search_locations=[str(place.parent)])
         assert spec and spec.loader
