@@ -264,7 +264,7 @@ def test_the_first_minute_and_a_server_that_goes_and_comes(
             page.evaluate("() => sessionStorage.clear()")
             page.goto(f"http://127.0.0.1:{server.port}/")
             expect(page.get_by_role("heading", level=2)).to_have_text("This page needs a fresh link")
-            page.evaluate("() => sessionStorage.setItem('token', 'of another day')")
+            page.evaluate("() => sessionStorage.setItem('token', 'of-another-day')")
             page.reload()
             expect(page.get_by_role("heading", level=2)).to_have_text("This page needs a fresh link")
 
