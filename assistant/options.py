@@ -466,7 +466,7 @@ the same size does through the usual library, and a larger network of ours."""
         "--exactness", action="store_true", help="in place of that: what eight bits cost, and the reference's notes"
     )
     parser.epilog = """\
-examples:
+example:
   descant bench --size small                 what ships, without the larger one
   descant bench --exactness                  whether it writes what the network means (takes the extra `train`)"""
 

