@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +33,12 @@ def excerpt(score: Score) -> Excerpt:
 async def heard(sounds: Sounds, score: Score) -> bytes:
     async with aclosing(sounds.listen(excerpt(score))) as blocks:
         return b"".join([block async for block in blocks])
+
+
+def apart(work: Coroutine[Any, Any, None]) -> None:
+    """Run it in a thread of its own: the browser's tests leave a loop running in this one."""
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, work).result()
 
 
 def alike(left: bytes, right: bytes) -> bool:
@@ -77,7 +86,7 @@ def test_who_leaves_takes_nothing_from_who_comes() -> None:
         finally:
             await sounds.close()
 
-    asyncio.run(run())
+    apart(run())
 
 
 def broken_weights(folder: Path) -> Path:
@@ -106,4 +115,4 @@ def test_no_numbers_are_an_error_and_no_silence(
         finally:
             await sounds.close()
 
-    asyncio.run(run())
+    apart(run())
