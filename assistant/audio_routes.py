@@ -104,11 +104,7 @@ async def hum(
         midi = (Path(folder) / told["paths"][0 if performed else 1]).read_bytes()
     remarks = told["remarks"]
     facts = await service.read(lambda: score_facts(read_midi(midi).score, remarks))
-    if session is None:
-        session = (await service.keep(service.history.add_session, title)).id
-    score = await service.keep(service.history.add_score, session, title, midi, facts)
-    service.events.publish({"type": "score", "score": score})
-    return score
+    return await service.add_score(title, midi, facts, session)
 
 
 def _title(name: str) -> tuple[str, str]:

@@ -138,11 +138,7 @@ async def capture(request: Request, body: JsonObject) -> ScoreInfo:
     captured = await asyncio.to_thread(lambda: service.live.capture(bars))
     midi = await service.read(write_midi, captured.quantised)
     facts = await service.read(score_facts, captured.quantised, ())
-    if session is None:
-        session = (await service.keep(service.history.add_session, "Played")).id
-    score = await service.keep(service.history.add_score, session, "Played", midi, facts)
-    service.events.publish({"type": "score", "score": score})
-    return score
+    return await service.add_score("Played", midi, facts, session)
 
 
 @router.post("/live/continue")

@@ -469,11 +469,7 @@ async def played(request: Request, body: JsonObject) -> ScoreInfo:
     captured = capture.take((meter[0], meter[1]), float(bpm))
     midi = await service.read(write_midi, captured.quantised)
     facts = await service.read(score_facts, captured.quantised, ())
-    if session is None:
-        session = (await service.keep(service.history.add_session, "Played")).id
-    score = await service.keep(service.history.add_score, session, "Played", midi, facts)
-    service.events.publish({"type": "score", "score": score})
-    return score
+    return await service.add_score("Played", midi, facts, session)
 
 
 def _messages(given: Any) -> list[tuple[float, bytes]]:

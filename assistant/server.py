@@ -300,11 +300,7 @@ async def upload(request: Request, name: str = "", session: MaybeNumber = None) 
     midi = await request.body()
     facts = await service.read(_facts, midi)
     title = _name(name) or "Untitled"
-    if session is None:
-        session = (await service.keep(service.history.add_session, title)).id
-    score = await service.keep(service.history.add_score, session, title, midi, facts)
-    service.events.publish({"type": "score", "score": score})
-    return score
+    return await service.add_score(title, midi, facts, session)
 
 
 def _facts(midi: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from assistant.daw_asking import ask_server
 from assistant.engine_process import EngineProcess
 from assistant.jobs import Events, Jobs, Keeper
 from assistant.security import OneTimeLinks
-from assistant.session import History, ProposalInfo
+from assistant.session import History, ProposalInfo, ScoreInfo
 from assistant.settings import Running, read_settings, token
 from assistant.trainings import Trainings
 from assistant.worker import Message
@@ -92,6 +92,16 @@ class Service:
     async def read(self, work: Callable[P, R], *values: P.args, **named: P.kwargs) -> R:
         """Work that takes a while, in a thread beside the server."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, lambda: work(*values, **named))
+
+    async def add_score(
+        self, title: str, midi: bytes, facts: dict[str, Any], session: int | None = None
+    ) -> ScoreInfo:
+        """Keep a score in a session, which is a new one of the same title where none is named, and say so."""
+        if session is None:
+            session = (await self.keep(self.history.add_session, title)).id
+        score = await self.keep(self.history.add_score, session, title, midi, facts)
+        self.events.publish({"type": "score", "score": score})
+        return score
 
     def engine_state(self) -> dict[str, Any]:
         return {"state": self.engine.state, "model_hash": self.engine.model_hash, "error": self.engine.error}

@@ -91,8 +91,7 @@ class RemoteBench(Bench):
         return self.folder / "scripts" / FOLDER
 
     def turn(self) -> None:
-        """Let the DAW work for a moment."""
-        raise NotImplementedError
+        """Let the DAW work for a moment; one that takes turns by itself has nothing to be told."""
 
     def go(self) -> None:
         """Give the DAW turns from now on, and wait until it has come to us."""
