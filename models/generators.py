@@ -67,11 +67,16 @@ class Task:
 
     @cached_property
     def steps_to_write(self) -> NDArray[np.float64]:
-        """Steps that each bar of the region is expected to take, going by how dense the music is: [B]."""
-        piece, tracks = self.piece, self.region.sum(axis=1)
+        """Steps that each bar of the region is expected to take, going by how dense the music is and by the density
+        that is asked for: [B]."""
+        piece = self.piece
         cells = len(np.unique(piece.notes[:, 0] * len(piece.programs) + piece.notes[:, 1]))
-        usual = len(piece.notes) / cells if cells else 6.0
-        return np.where(tracks > 0, 2 + tracks * (1 + max(4.0, 1.3 * usual)), 0.0)
+        usual = max(4.0, 1.3 * (len(piece.notes) / cells if cells else 6.0))
+        steps = np.where(self.region.any(axis=1), 2.0, 0.0)
+        for (bar, _), cell in self.rules.cells.items():
+            least, most = cell.density
+            steps[bar] += 1 + min(max(usual, least), most)
+        return steps
 
 
 class Progress(NamedTuple):
@@ -242,6 +247,7 @@ def _view(task: Task, stretch: list[int], draft: Draft) -> _View:
         attributes=attributes,
         ends_known=task.ends_known,
         text=task.text,
+        hinted=False,  # the engine looks up its own, for what it draws alone
     )
     headers = steps.in_region
     split = int(np.flatnonzero(headers)[0])

@@ -7,7 +7,7 @@
     rest        pitch, what they are told                                -> duration, velocity and micro drawn
 
 Values are drawn inside of the graphs, under masks, from random numbers that are given. Matrices are held in eight
-bits with a scale for every BLOCK or fewer of a row's numbers, keys and values in eight bits with a scale for each
+bits with a scale for every 128 or fewer of a row's numbers, keys and values in eight bits with a scale for each
 column; or all of them exactly (`bits` 32). Small operations cost more than their arithmetic, so there are few.
 """
 
@@ -38,7 +38,8 @@ from models.tokens import FIELD_SIZES, FIELDS, WIDEST_INTERVAL
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 Weights = Mapping[str, Floats]
-BLOCK = 64
+BLOCKS = (128, 64, 32, 16)  # numbers of a row that share a scale; wider is faster
+MOST_PADDING = 1.05  # of a row, for a wider block
 STAGES = ((0,), (1,), (2, 3, 4))  # fields that one graph draws
 FAINT = -1e30  # what is added to the logit of what is not allowed
 REACH = 7.0  # standard deviations of keys and values that eight bits hold
@@ -63,7 +64,7 @@ class Network(Graph):
                 return self.op("MatMul", x, self.constant(matrix.T), names=names)
             return self.op("Add", self.op("MatMul", x, self.constant(matrix.T)), self.constant(bias), names=names)
         rows, columns = matrix.shape
-        block = next((size for size in (BLOCK, 32, 16) if columns % size == 0), 16)
+        block = block_of(columns)
         values, scales = quantised(matrix, block)
         return self.op(
             "MatMulNBits",
@@ -118,6 +119,11 @@ class Network(Graph):
         beyond = self.op("Cast", self.op("Greater", reached, wanted), to=3)
         first = self.op("ArgMax", beyond, axis=1, keepdims=1)
         return self.op("GatherElements", value, first, axis=1, names=[name])
+
+
+def block_of(columns: int) -> int:
+    """How many numbers of a row of a matrix share a scale."""
+    return next((size for size in BLOCKS if -(-columns // size) * size <= MOST_PADDING * columns), BLOCKS[-1])
 
 
 def quantised(matrix: Floats, block: int) -> tuple[NDArray[np.uint8], Floats]:

@@ -270,6 +270,7 @@ def build_steps(
     attributes: IntArray | None = None,
     ends_known: bool = False,
     text: FloatArray = NO_TEXT,
+    hinted: bool = True,
 ) -> Steps:
     """Lay out bars `first`..`stop`-1 of a piece as steps.
 
@@ -279,6 +280,7 @@ def build_steps(
     attributes: [B, T, len(ATTRIBUTES)] what is asked of the region's cells, 0 where nothing is.
     ends_known: whether bars say how far they lie from the piece's first and last bar.
     text: [0 or 1, TEXT_WIDTH] the sentence vector of what is said of the piece.
+    hinted: whether steps say what is told of the notes after them; it costs more than all the rest.
     """
     tracks = len(piece.programs)
     slots = np.arange(tracks, dtype=np.int32) if slots is None else slots
@@ -369,34 +371,35 @@ def build_steps(
     time = bar_time[bar] + np.maximum(position[order], 0)
     in_region = section[order] == 1
 
-    asked = np.flatnonzero(predicts)
-    cell_track = track[asked]
-    back = bar[asked, None] - np.array(ECHOES)
-    known = (back >= first) & (in_region[asked, None] | ~region[np.maximum(back, 0), cell_track[:, None]])
-    last = row_of_note[asked]
-    last_row = notes[np.maximum(last, 0)] if len(notes) else np.zeros((len(asked), 7), np.int32)
-    shift = np.where(piece.programs[cell_track] == DRUMS, 128, 0)
-    drawn = np.where((targets[asked, 0] == END) | (targets[asked, 0] < 0), NONE, targets[asked, 0])
-    asking = Cells(
-        bar=bar[asked],
-        track=cell_track,
-        order=cell_order(bar[asked], slots[cell_track]),
-        in_region=in_region[asked],
-        after=np.where(last >= 0, last_row[:, 2], NONE),
-        above=np.where(last >= 0, last_row[:, 3] + shift, NONE),
-        last=np.where(last >= 0, last_row[:, 4:7].T + np.array([[0], [0], [MICRO_LIMIT]]), NONE),
-        known=known,
-        begin=bar_time[bar[asked]],
-        length=lengths[bar[asked]],
-        program=piece.programs[cell_track],
-        lane=np.zeros_like(cell_track),
-    )
-    outlook = Outlook(note_table(notes, piece.programs, slots, bar_time, note_in_region), asking)
-    outlook.draw_position(drawn, bar_time[bar[asked]] + np.maximum(drawn, 0))
-    outlook.draw_pitch(np.where(drawn == NONE, NONE, targets[asked, 1]))
     hint_rows = np.full((rows + 1, HINTS), NONE, dtype=np.int32)
     onset_rows = np.zeros((rows + 1, ONSETS, MAX_BAR), dtype=bool)
-    hint_rows[asked + 1], onset_rows[asked + 1] = outlook.table, outlook.onsets
+    if hinted:
+        asked = np.flatnonzero(predicts)
+        cell_track = track[asked]
+        back = bar[asked, None] - np.array(ECHOES)
+        known = (back >= first) & (in_region[asked, None] | ~region[np.maximum(back, 0), cell_track[:, None]])
+        last = row_of_note[asked]
+        last_row = notes[np.maximum(last, 0)] if len(notes) else np.zeros((len(asked), 7), np.int32)
+        shift = np.where(piece.programs[cell_track] == DRUMS, 128, 0)
+        drawn = np.where((targets[asked, 0] == END) | (targets[asked, 0] < 0), NONE, targets[asked, 0])
+        asking = Cells(
+            bar=bar[asked],
+            track=cell_track,
+            order=cell_order(bar[asked], slots[cell_track]),
+            in_region=in_region[asked],
+            after=np.where(last >= 0, last_row[:, 2], NONE),
+            above=np.where(last >= 0, last_row[:, 3] + shift, NONE),
+            last=np.where(last >= 0, last_row[:, 4:7].T + np.array([[0], [0], [MICRO_LIMIT]]), NONE),
+            known=known,
+            begin=bar_time[bar[asked]],
+            length=lengths[bar[asked]],
+            program=piece.programs[cell_track],
+            lane=np.zeros_like(cell_track),
+        )
+        outlook = Outlook(note_table(notes, piece.programs, slots, bar_time, note_in_region), asking)
+        outlook.draw_position(drawn, bar_time[bar[asked]] + np.maximum(drawn, 0))
+        outlook.draw_pitch(np.where(drawn == NONE, NONE, targets[asked, 1]))
+        hint_rows[asked + 1], onset_rows[asked + 1] = outlook.table, outlook.onsets
 
     head = _facts(1, kind=PIECE, velocity_kind=header.velocity_kind, timing_kind=header.timing_kind)
     if len(text):

@@ -79,6 +79,11 @@ def test_stretches_are_the_regions_bars_in_order(seed: int) -> None:
     assert all(stretch and stretch[-1] - stretch[0] < MOST_BARS for stretch in cut)
 
 
+def test_many_notes_asked_for_make_stretches_shorter() -> None:
+    few, many = (wide_task(2, 24, 4, Controls(density=density)) for density in ((1, 2), (20, 20)))
+    assert len(stretches(few)) < len(stretches(many))
+
+
 @settings(max_examples=40)
 @given(seeds)
 def test_a_window_holds_the_stretch_and_ends_where_it_may(seed: int) -> None:

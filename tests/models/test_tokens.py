@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.hints import NONE
 from models.piece import DRUMS, MAX_BAR, MICRO_LIMIT, Piece
 from models.tokens import (
     ATTRIBUTE_SIZES,
@@ -238,6 +239,16 @@ def test_step_counts_bound_the_context(seed: int) -> None:
     counts = step_counts(case.piece)
     steps = build_steps(case.piece, np.zeros_like(case.region), case.first, case.stop)
     assert len(steps) == 1 + counts[case.first : case.stop].sum()
+
+
+@given(seeds)
+def test_without_hints_all_else_is_the_same(seed: int) -> None:
+    case = Case(seed)
+    plain = case.build(case.piece, hinted=False)
+    for name in Steps.__slots__:
+        if name not in ("hints", "onsets"):
+            assert (getattr(plain, name) == getattr(case.steps, name)).all()
+    assert (plain.hints == NONE).all() and not plain.onsets.any()
 
 
 @given(seeds)
