@@ -415,6 +415,10 @@ def _share(density: tuple[int, int], place: tuple[int, int]) -> tuple[int, int]:
     return least, most
 
 
+_EVERY_VELOCITY = np.ones(FIELDS["velocity"], dtype=bool)
+_EVERY_VELOCITY.flags.writeable = False
+
+
 class Draft:
     """One candidate while it is written: what may come next, given what has been written so far."""
 
@@ -494,8 +498,8 @@ class Draft:
         return allowed
 
     def velocities(self) -> BoolArray:
-        """Allowed velocity bins: [FIELDS["velocity"]]."""
-        return np.ones(FIELDS["velocity"], dtype=bool)
+        """Allowed velocity bins: [FIELDS["velocity"]], not to be written to."""
+        return _EVERY_VELOCITY
 
     def micros(self, position: int) -> BoolArray:
         """Allowed micro-timing: [FIELDS["micro"]]."""

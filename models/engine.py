@@ -138,8 +138,9 @@ class Lanes:
         self.lengths = np.zeros((count, c.kv_heads), dtype=np.int32)
         self.lengths[: len(contexts)] = np.array([[context.length] for context in contexts])
         self.idle = np.arange(count) >= len(contexts)
+        self._advance, self._longest = ~self.idle[:, None], int(self.lengths.max())
         self.recent = np.zeros((count, RECENT, c.width), dtype=np.float32)
-        shape = (2, c.layers, count, c.kv_heads, int(self.lengths.max()) + room, c.head_size)
+        shape = (2, c.layers, count, c.kv_heads, self._longest + room, c.head_size)
         self._kept = np.zeros(shape, dtype=engine.held)
         for i, context in enumerate(contexts):
             self.recent[i] = context.recent
@@ -161,19 +162,21 @@ class Lanes:
 
     def make_room(self) -> None:
         """See to it that there is room for one more step."""
-        if self.lengths.max() >= self._kept.shape[4]:
+        if self._longest >= self._kept.shape[4]:
             self._kept = np.concatenate([self._kept, np.zeros_like(self._kept)], axis=4)
             self._bind()
 
     def run(self) -> None:
         """Take in the step that lies in x and turns; `lengths` are those before it."""
-        self._total[0] = self.lengths.max() + 1
+        self._longest += 1
+        self._total[0] = self._longest
         self._bound.run()
-        self.lengths += ~self.idle[:, None]
+        self.lengths += self._advance
 
     def dismiss(self, lane: int) -> None:
         """A lane has nothing more to write."""
         self.idle[lane], self.lengths[lane] = True, 0
+        self._advance, self._longest = ~self.idle[:, None], int(self.lengths.max())
 
 
 class Plan(NamedTuple):
@@ -205,6 +208,7 @@ class Desk:
         self.masks = [np.full((n, size + 1), FAINT, dtype=np.float32) for size in FIELD_SIZES]
         for mask in self.masks:  # a row without a writer draws, too
             mask[:, 0] = 0
+        self._allowed: list[dict[int, BoolArray]] = [{} for _ in FIELDS]
         self.randoms = np.zeros((len(FIELDS), n, 1), dtype=np.float32)
         self.chord = np.zeros(n, dtype=np.int64)
         self.blend, self._apart = np.eye(n, dtype=np.float32) * sampling.sharpness, n
@@ -243,7 +247,12 @@ class Desk:
         return slice(row, None, self._apart)
 
     def allow(self, field: int, row: int, mask: BoolArray) -> None:
-        self.masks[field][self.rows(row), :-1] = np.where(mask, np.float32(0), FAINT)
+        if self._allowed[field].get(row) is mask and not mask.flags.writeable:
+            return
+        self._allowed[field][row] = mask
+        for line in self.masks[field][self.rows(row), :-1]:
+            line.fill(FAINT)
+            line[mask] = 0
 
     def throw(self, row: int, numbers: NDArray[np.float64]) -> None:
         """Random numbers for a row, one a field."""
@@ -481,8 +490,8 @@ class Engine:
 
         facts: [n, WIDTH]; time: [n].
         """
-        fresh = self._embedding[facts].sum(axis=1)
-        np.einsum("lkw,kw->lw", lanes.recent, self._mixed_in, out=lanes.x[:, 0])
+        fresh = np.add.reduce(self._embedding.take(facts, axis=0), axis=1)
+        np.add.reduce(lanes.recent * self._mixed_in, axis=1, out=lanes.x[:, 0])
         lanes.x[:, 0] += fresh
         lanes.recent[:, :-1] = lanes.recent[:, 1:]
         lanes.recent[:, -1] = fresh

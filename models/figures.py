@@ -126,24 +126,25 @@ class _Desk:
     """Where the words of n predictions are hashed, in arrays made once: lanes ask for it with every note."""
 
     def __init__(self, words: NDArray[np.uint64], hashing: _Hashing) -> None:
-        self._words, (chosen, active, self._order) = words, hashing
+        self._words, (chosen, active, order) = words, hashing
         rounds, kinds = chosen.shape
         self._chosen, self._taken = chosen.ravel(), np.empty((rounds * kinds, words.shape[1]), dtype=np.uint64)
-        self._state, shifted = np.empty((2, kinds, words.shape[1]), dtype=np.uint64)
         values = self._taken.reshape(rounds, kinds, -1)
+        self._state, shifted = values[0], np.empty(values.shape[1:], dtype=np.uint64)
         self._rounds = [(self._state[:k], values[r, :k], shifted[:k]) for r, k in enumerate(active)]
+        self._place = np.argsort(order)
 
     def rows(self) -> IntArray:
         np.take(self._words, self._chosen, axis=0, out=self._taken, mode="clip")
-        self._state[:] = 0
-        for part, value, shifted in self._rounds:
-            np.bitwise_xor(part, value, out=part)
+        for number, (part, value, shifted) in enumerate(self._rounds):
+            if number:
+                np.bitwise_xor(part, value, out=part)
             np.multiply(part, _FACTOR, out=part)
             np.right_shift(part, _SHIFT, out=shifted)
             np.bitwise_xor(part, shifted, out=part)
-        out = np.empty((self._state.shape[1], len(self._order)), dtype=np.int32)
-        out[:, self._order] = ((self._state * _FACTOR) >> _LAST_SHIFT).T
-        return out
+        np.multiply(self._state, _FACTOR, out=self._state)
+        np.right_shift(self._state, _LAST_SHIFT, out=self._state)
+        return self._state.take(self._place, axis=0).astype(np.int32).T
 
 
 class Words:
