@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tarfile
 import time
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -181,7 +183,10 @@ def main() -> int:
 
     def items() -> Iterator[Item]:
         counts: Counter[str] = Counter()
-        with ProcessPoolExecutor(args.jobs) as pool:
+        # Workers begin anew, so that each has one thread for the products of the sentence encoder, not all of them.
+        for library in ("OPENBLAS", "OMP", "VECLIB"):
+            os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+        with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
             for result in pool.map(partial(to_item, captions=args.captions), sources(), chunksize=16):
                 if isinstance(result, str):
                     refused[result] += 1
