@@ -274,7 +274,8 @@ class Client:
             finished = False
             try:
                 for line in answer:
-                    yield json.loads(line)
+                    if line.strip():  # an empty one says that the server is there
+                        yield json.loads(line)
                 finished = True
             finally:
                 if not finished:  # what is left of the stream is in the way of the next request

@@ -54,6 +54,7 @@ DEMOS = {  # by file name: title and composer
 }
 LONGEST_NAME = 200  # characters
 MOST_NUMBER = 2**53  # that a browser can count to without a mistake
+QUIET_SECONDS = 10.0  # after which a stream says that the server is there: later drafts are written unheard
 MOST_FILES = 1000  # that can be fetched by a link of their own at a time
 
 
@@ -343,8 +344,8 @@ async def propose(
 ) -> Any:
     """Ask for candidates, in the words of the command line. The answer comes at once, the candidates later.
 
-    follow: answer with the events of this proposal as they happen, one JSON object a line; a client that leaves
-    calls it off. Without, it goes on whoever leaves.
+    follow: answer with the events of this proposal as they happen, one JSON object a line, an empty line where
+        nothing happens for long; a client that leaves calls it off. Without, it goes on whoever leaves.
     """
     service = _service(request)
     words = {name: value for name, value in _object(body).items() if name not in ("score", "session")}
@@ -393,7 +394,7 @@ class _Followed(StreamingResponse):
 
     def __init__(self, service: Service, proposal: ProposalInfo, queue: asyncio.Queue[Event | None]) -> None:
         self._service, self._proposal, self._queue = service, proposal, queue
-        super().__init__(self._lines(), media_type="application/x-ndjson")
+        super().__init__(lines_of(proposal.id, queue), media_type="application/x-ndjson")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -402,12 +403,23 @@ class _Followed(StreamingResponse):
             self._service.events.leave(self._queue)
             self._service.jobs.cancel_soon(self._proposal.id)
 
-    async def _lines(self) -> AsyncIterator[str]:
-        while event := await self._queue.get():
-            if event.get("proposal") == self._proposal.id:
-                yield _encode(event) + "\n"
-                if event["type"] in ENDS:
-                    break
+
+async def lines_of(
+    proposal: int, queue: asyncio.Queue[Event | None], quiet: float = QUIET_SECONDS
+) -> AsyncIterator[str]:
+    """The events of a proposal until it ends, a line each, and an empty line after so many seconds without one."""
+    while True:
+        try:
+            event = await asyncio.wait_for(queue.get(), quiet)
+        except TimeoutError:
+            yield "\n"
+            continue
+        if not event:
+            return
+        if event.get("proposal") == proposal:
+            yield _encode(event) + "\n"
+            if event["type"] in ENDS:
+                return
 
 
 def _encode(event: Event) -> str:

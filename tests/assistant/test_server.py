@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assistant.cli import main
 from assistant.client import Client, ServerError, connect
+from assistant.server import lines_of
 from assistant.session import ScoreInfo
 from assistant.settings import HOME_VARIABLE, read_running
 from models.errors import UserError
@@ -44,6 +47,24 @@ def song(data_dir: Path) -> bytes:
 @pytest.fixture
 def score(client: Client, song: bytes) -> ScoreInfo:
     return client.upload(song, "Song")
+
+
+def test_a_stream_in_which_nothing_happens_says_that_the_server_is_there() -> None:
+    async def told() -> list[str]:
+        queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        lines = lines_of(7, queue, 0.05)
+        first = await anext(lines)
+        for event in (
+            {"type": "bar", "proposal": 8},
+            {"type": "bar", "proposal": 7},
+            {"type": "done", "proposal": 7},
+        ):
+            queue.put_nowait(event)
+        return [first, *[line async for line in lines]]
+
+    first, *rest = asyncio.run(told())
+    assert first == "\n"
+    assert [json.loads(line)["type"] for line in rest if line.strip()] == ["bar", "done"]
 
 
 # --- Scores and sessions ------------------------------------------------------------------------------
