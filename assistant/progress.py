@@ -44,14 +44,20 @@ class ProgressBar:
         self._done[progress.candidate] = progress.done
         self._total = progress.total * self._candidates
         self._notes += len(progress.rows)
-        if time.monotonic() - self._shown >= SECONDS_BETWEEN:
+        if time.monotonic() - self._shown >= SECONDS_BETWEEN or self._first_drafts_done:
             self._draw()
+
+    @property
+    def _first_drafts_done(self) -> bool:
+        return sum(self._done.values()) == self._total
 
     def line(self) -> str:
         """What the terminal shows now."""
         done = sum(self._done.values())
         speed = self._notes / max(time.monotonic() - self._began, 1e-3)
         counts = f" {done} of {self._total} bars, {speed:.0f} notes/s"
+        if self._first_drafts_done:
+            counts += ", trying for better ones"
         room = shutil.get_terminal_size().columns - len(counts) - 3
         width = max(0, min(WIDEST, room))
         filled = width * done // max(1, self._total)

@@ -351,6 +351,10 @@ def test_progress_counts_the_bars_of_all_candidates_and_leaves_no_trace() -> Non
         bar.show(Progress(0, 20, 3, 8, [(20, 0, 0, 60, 3, 3, 0)] * 5))
         bar.show(Progress(1, 18, 1, 8, []))
         assert " 4 of 16 bars, " in bar.line() and bar.line().startswith("[#")
+        assert "better" not in terminal.text
+        bar.show(Progress(0, 25, 8, 8, []))
+        bar.show(Progress(1, 25, 8, 8, []))
+        assert "trying for better ones" in terminal.text  # later drafts are not reported
     assert terminal.text.endswith("\r") and terminal.text.split("\r")[-2].strip() == ""
 
 
