@@ -1,12 +1,13 @@
 """The network that turns (instrument, pitch, velocity) into a Sound. NumPy, evaluated once a note.
 
-    code   = grid[instrument] read between its two nearest pitches             (CODE,)
+    code   = grid[instrument] read between its two nearest pitches, or at the one whose recordings the teacher
+             plays there too (share)                                            (CODE,)
     hidden = 2 layers over (code, embedding[instrument], pitch, velocity), each scaled and shifted by the
              instrument (Perez et al., FiLM, 2018)                              (HIDDEN,)
     latent = centre[instrument] + hidden @ head + (code + hidden @ steer) @ basis[instrument]
     output = latent @ decoder + bias: levels of partials and noise at the knots, stretch
 
-Tuning is read from a table, between the two nearest pitches: it hangs on nothing else.
+Tuning is read from a table in the same way: it hangs on nothing else.
 
 What is an instrument's own (grid, embedding, scales and shifts, centre, basis: about 12,000 numbers) can be
 learned by itself while the rest stays as it is; the decoder is shared by all of them.
@@ -87,6 +88,7 @@ SWELL_GRID = np.concatenate([np.arange(24), np.arange(24, 64, 2), np.arange(64, 
 SWELL_UNIT = 0.25  # dB
 PHASES = 48  # partials whose phase is kept
 PHASE_UNIT = 1 / 256  # turns
+SHARE_UNIT = 0.5  # of the upper node
 
 
 Asked = tuple[int, int, int, bool]  # program, pitch, velocity, whether it is a drum
@@ -164,7 +166,8 @@ class Bank:
         transients = stored.pop("transients").astype(np.float32)
         transients *= stored.pop("transient_scales").astype(np.float32)[:, None]
         recordings = Recordings.of(stored)
-        for name, unit in (("swell", SWELL_UNIT), ("phases", PHASE_UNIT)):
+        units = {"swell": SWELL_UNIT, "between": SWELL_UNIT, "phases": PHASE_UNIT, "share": SHARE_UNIT}
+        for name, unit in units.items():
             if name in stored:
                 stored[name] = stored[name] * np.float32(unit)
         weights = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in stored.items()}
@@ -186,7 +189,7 @@ class Bank:
             [instrument_index(self._program(program), pitch, drum) for program, pitch, _, drum in notes]
         )
         # Beyond what was learned from, a drum is its own key and a pitch its nearest neighbour's timbre.
-        places = [(0, 0.0) if drum else grid_place(pitch) for _, pitch, _, drum in notes]
+        places = [(0, 0.0) if drum else self.place(program, pitch) for program, pitch, _, drum in notes]
         node = np.array([place for place, _ in places])
         share = np.array([share for _, share in places], dtype=np.float32)
         code = (1 - share)[:, None] * w["grid"][index, node] + share[:, None] * w["grid"][index, node + 1]
@@ -199,6 +202,13 @@ class Bank:
         latent = w["centre"][index] + hidden @ w["head"]
         latent += np.matmul((code + hidden @ w["steer"])[:, None], w["basis"][index])[:, 0]
         return np.asarray(latent @ w["decoder"] + w["bias"])
+
+    def place(self, program: int, pitch: int) -> tuple[int, float]:
+        """The node at or below a pitch, and the share of the node above it."""
+        node, share = grid_place(pitch)
+        if 0 < share < 1 and "share" in self.weights:
+            share = float(self.weights["share"][self._program(program), node])
+        return node, share
 
     def _program(self, program: int) -> int:
         return program if program < MELODIC else self.learned[program - MELODIC].program
@@ -213,7 +223,7 @@ class Bank:
             output = output + moved
             release = own.release
         else:
-            node, share = (0, 0.0) if is_drum else grid_place(pitch)
+            node, share = (0, 0.0) if is_drum else self.place(program, pitch)
             table = self.weights["cents"][index]
             cents = float((1 - share) * table[node] + share * table[node + 1])
         levels = output[:-EXTRAS] + np.float32(velocity_level(velocity))
@@ -232,26 +242,24 @@ class Bank:
         elif program < MELODIC:
             recording = self._recording(program, pitch, velocity)
             swell, phases = self._detail(program, pitch)
-        return Sound(frequencies, partials, noise, release, nominal, transient, swell, phases, recording)
+        lasts = program < MELODIC and not drum and "lasts" in self.weights and bool(self.weights["lasts"][program])
+        return Sound(frequencies, partials, noise, release, nominal, transient, swell, phases, recording, lasts)
 
     def _detail(self, program: int, pitch: int) -> tuple[Floats | None, Floats | None]:
         """Swell and phases of a program's pitch, as they were recorded on the nodes beside it.
 
-        A sampled instrument plays faster the higher it is, and so are its swells; phases cannot be mixed. Beyond
-        the pitches that were recorded there is no swell.
+        Phases cannot be mixed. Beyond the pitches that were recorded there is no swell.
         """
         if "swell" not in self.weights:
             return None, None
-        node, share = grid_place(pitch)
+        node, share = self.place(program, pitch)
         phases = self.weights["phases"][program, node + (share == 1)]
         phases = np.append(phases, spread_phases(np.arange(len(phases), PARTIALS)))
         if not LOWEST <= pitch <= HIGHEST:
             return None, phases
-        swell = np.zeros((SWELL_FRAMES, SWELL_BANDS), dtype=np.float32)
-        for place, part in ((node, 1 - share), (node + 1, share)):
-            if part:
-                kept = self.weights["swell"][program, place] * np.float32(part)
-                swell += _faster(pitch - LOWEST - place * STEP) @ kept
+        swell = swell_at(self.weights["swell"][program], pitch, node, share)
+        if (pitch - LOWEST) % STEP and "between" in self.weights:
+            swell += _faster(0) @ self.weights["between"][program, node][:, None]
         return swell, phases
 
     def _recording(self, program: int, pitch: int, velocity: int) -> Floats | None:
@@ -265,6 +273,18 @@ class Bank:
         places = np.arange(min(len(samples), int((len(samples) - 1) / rate))) * rate
         gain = self.recordings.gains[row] * 10 ** (velocity_level(velocity) / 20)
         return (np.interp(places, np.arange(len(samples)), samples) * gain).astype(np.float32)
+
+
+def swell_at(kept: Floats, pitch: int, node: int, share: float) -> Floats:
+    """The swell (SWELL_FRAMES, SWELL_BANDS) of a pitch, from those of the nodes (NODES, SWELL_GRID, SWELL_BANDS).
+
+    A sampled instrument plays faster the higher it is, and so are its swells. share: of the node above `node`.
+    """
+    swell = np.zeros((SWELL_FRAMES, SWELL_BANDS), dtype=np.float32)
+    for place, part in ((node, 1 - share), (node + 1, share)):
+        if part:
+            swell += _faster(pitch - LOWEST - place * STEP) @ (kept[place] * np.float32(part))
+    return swell
 
 
 @lru_cache

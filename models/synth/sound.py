@@ -58,6 +58,7 @@ class Sound:
     player does. transient: samples that replace the first instants of a drum, whose chance no model repeats.
     swell: dB that it is louder at each of SWELL_FRAMES frames, HOP samples apart, finer in time than the knots, in
     each of the SWELL_BANDS (frames, bands). phases: of each partial at the start, in turns (PARTIALS,).
+    lasts: whether it is known to sound as long as it is held; else its last knots decide.
     recording: samples that replace all of it, for effects such as a telephone, whose rhythm no model repeats.
     """
 
@@ -70,6 +71,7 @@ class Sound:
     swell: Floats | None = None
     phases: Floats | None = None
     recording: Floats | None = None
+    lasts: bool = False
 
 
 def spread_phases(partials: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from models.synth.sound import (
     HOP,
     KNOTS,
     SAMPLE_RATE,
+    SWELL_BANDS,
     SWELL_EDGES,
     SWELL_FRAMES,
     Floats,
@@ -46,6 +47,11 @@ LASTING = 0.2  # of its loudest moment: what a recording has to reach in its end
 DIED_AWAY = 50.0  # dB below the loudest moment: by then a note does not sustain
 
 
+def seed_of(index: int, pitch: int) -> int:
+    """Which stretch of noise an instrument's pitch is played with, the same at every velocity."""
+    return index * 131 + pitch
+
+
 class Tone:
     """The samples of a Sound, computed as far as they have been asked for and kept.
 
@@ -59,9 +65,10 @@ class Tone:
         self._basis = _basis(self._frequencies)
         self._turns_a_hop = self._frequencies * (HOP / SAMPLE_RATE)
         self._phases = spread_phases(heard) if sound.phases is None else sound.phases[heard].astype("f8")
-        power = _power(sound.partials).sum(axis=1) / 2 + _power(sound.noise).sum(axis=1)
+        of_partials, of_noise = _power(sound.partials) / 2, _power(sound.noise)
+        power = of_partials.sum(axis=1) + of_noise.sum(axis=1)
         levels = 10 * np.log10(power + np.float32(1e-14))
-        self.sustains, slope = _after_the_knots(levels)
+        self.sustains, slope = _after_the_knots(levels, sound.lasts)
         self._levels = numbers(np.append(levels, np.float32(slope)), "a tone")
         # The row under the knots is what each second beyond them adds.
         self._partials = np.append(sound.partials[:, heard], np.full((1, len(heard)), slope), axis=0).astype("f4")
@@ -79,8 +86,13 @@ class Tone:
         self._silent = min(self._last, (int(sounding[-1]) + 2) * HOP if len(sounding) else 0)
         if sound.transient is not None:
             self._silent = max(self._silent, len(sound.transient))
-        self._swell_of_partial = np.searchsorted(SWELL_EDGES, self._frequencies / sound.nominal)
+        swell_of_partial = np.searchsorted(SWELL_EDGES, sound.frequencies / sound.nominal)
+        self._swell_of_partial = swell_of_partial[heard]
         self._swell_of_band = np.searchsorted(SWELL_EDGES, BAND_CENTRES / sound.nominal)
+        unit = np.eye(SWELL_BANDS, dtype=np.float32)
+        split = of_partials @ unit[swell_of_partial] + of_noise @ unit[self._swell_of_band]  # (knots, SWELL_BANDS)
+        beyond = np.full((1, SWELL_BANDS), slope)
+        self._levels_of_swell = np.append(10 * np.log10(split + np.float32(1e-14)), beyond, axis=0).astype("f4")
         self._frame = 0
         self._tail = np.zeros(HOP, dtype=np.float32)
         if sound.recording is not None:
@@ -107,9 +119,10 @@ class Tone:
     def level(self, place: int) -> float:
         """Root mean square in dB around sample `place`."""
         table, frame = _interpolation(), place // HOP
-        level = float(table[min(frame, len(table) - 1)] @ self._levels)
         swell = self._sound.swell
-        return level if swell is None or frame >= SWELL_FRAMES else level + float(swell[frame].max())
+        if swell is None or frame >= SWELL_FRAMES:
+            return float(table[min(frame, len(table) - 1)] @ self._levels)
+        return float(10 * np.log10(_power(table[frame] @ self._levels_of_swell + swell[frame]).sum()))
 
     def _swelled(self, decibels: Floats, first: int, bands: NDArray[np.int64]) -> Floats:
         """Levels of frames from `first` on (frames, n), with the swell added in place; the band of each of n."""
@@ -243,12 +256,15 @@ def _heard(sound: Sound) -> NDArray[np.int64]:
     return np.flatnonzero(loud & (sound.frequencies < limit) & (sound.frequencies > 10))
 
 
-def _after_the_knots(levels: NDArray[np.float64]) -> tuple[bool, float]:
-    """Whether a note of these levels at the knots goes on as it is, and else dB a second of its fall."""
+def _after_the_knots(levels: NDArray[np.float64], lasts: bool) -> tuple[bool, float]:
+    """Whether a note of these levels at the knots goes on as it is, and else dB a second of its fall.
+
+    lasts: that it goes on is known, and a fall between the last knots is beating.
+    """
     slope = float((levels[-1] - levels[-4]) / (KNOTS[-1] - KNOTS[-4]))
     if levels[-1] < levels.max() - DIED_AWAY:
         return False, min(slope, -DIED_AWAY)
-    return slope > -STEADY, 0.0 if slope > -STEADY else slope
+    return (True, 0.0) if lasts or slope > -STEADY else (False, slope)
 
 
 def _basis(frequencies: NDArray[np.float64]) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.synth.network import Asked, Bank, velocity_level
 from models.synth.sound import SAMPLE_RATE, Floats, Sound, instrument_index
-from models.synth.tone import STRETCH, Tone
+from models.synth.tone import STRETCH, Tone, seed_of
 
 CACHE_BYTES = 256 << 20
 VELOCITY_STEP = 4  # velocities are grouped by this many before the network is asked; levels stay exact
@@ -17,6 +17,7 @@ TOGETHER = 24  # notes that the network is asked for at a time
 SILENT = -98.0  # dB at which a voice that was let go ends
 LEAST_FADE = 24.0  # dB that it falls before that, at least
 ENDLESS_RELEASE = 40.0  # dB a second, for what sustains and has no release of its own
+OWN_RELEASE = 10.0  # dB a second from which on it has one
 STEAL_SAMPLES = 240  # fade of a stolen voice
 EASE = 192.0  # samples over which a release sets in
 
@@ -44,7 +45,7 @@ class Tones:
         found = self._tones.get(key)
         if found is None:
             sound = self._sound((program, pitch, step, is_drum))
-            found = (Tone(sound, seed=index * 131 + pitch), sound.release)
+            found = (Tone(sound, seed_of(index, pitch)), sound.release)
             if self._most:
                 self._tones[key] = found
                 self._shrink()
@@ -103,8 +104,8 @@ class Voice:
         self.rings = rings  # a drum: letting go means nothing to it
         self.tone = tone
         self._gain = np.float32(gain)
-        if tone.sustains:
-            release = max(release, ENDLESS_RELEASE)
+        if tone.sustains and release < OWN_RELEASE:
+            release = ENDLESS_RELEASE
         self._rate = max(release, 1e-3) / SAMPLE_RATE
         self._stolen: int | None = None
         self._fall = 0.0  # dB from where it was let go to silence

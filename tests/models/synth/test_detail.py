@@ -12,12 +12,13 @@ import pytest
 from models.score import Note, Score, Track
 from models.synth import detail, measures
 from models.synth.analysis import GRID, stretched
-from models.synth.network import MELODIC, NODES, PHASES, SWELL_GRID, WEIGHTS, Bank
+from models.synth.network import NODES, PHASES, SWELL_GRID, WEIGHTS, Bank
 from models.synth.render import ON, Synth, blocks, synth_for
 from models.synth.sound import (
     BANDS,
     HOP,
     KNOTS,
+    MELODIC,
     PARTIALS,
     SAMPLE_RATE,
     SWELL_BANDS,
@@ -60,6 +61,74 @@ def test_phases_are_found_again() -> None:
     recording = Tone(sound(phases=turns)).read(0, SAMPLE_RATE)
     off = detail.start_phases(recording, sound())[:16] - turns[:16]
     assert np.abs(off - np.round(off)).max() < 0.01
+
+
+def test_what_is_missing_between_two_pitches_is_found_again() -> None:
+    seconds = np.arange(SWELL_FRAMES) * HOP / SAMPLE_RATE
+    rise = 6 * np.cos(2 * np.pi * 2 * seconds)
+    swell = np.repeat(rise[:, None], SWELL_BANDS, axis=1).astype(np.float32)
+    louder, softer = (Tone(sound(swell=sign * swell)).read(0, int(1.4 * SAMPLE_RATE)) for sign in (1, -1))
+    middle = (SWELL_GRID > 20) & (SWELL_GRID * HOP < detail.BACK * SAMPLE_RATE)
+    plain = sound(swell=np.zeros_like(swell))
+    for targets, wanted in (
+        ([(louder, 1.0)], rise),
+        ([(louder, 0.5), (softer, 0.5)], 0 * rise),
+        ([(louder * 100, 1.0)], np.full_like(rise, detail.MOST_BETWEEN)),
+    ):
+        found = detail.between(targets, plain)
+        assert np.abs(found - wanted[SWELL_GRID])[middle].max() < 0.8
+        assert abs(found[-1]) < 0.5  # it goes back to nothing
+
+
+def test_the_level_of_a_tone_counts_every_band_of_its_swell() -> None:
+    """A line that is played by another instrument is followed by it (models/synth/transfer.py)."""
+    swell = np.zeros((SWELL_FRAMES, SWELL_BANDS), dtype=np.float32)
+    swell[:, 0], swell[:, 1:] = -20, 6
+    for kept in (swell, np.zeros_like(swell), None):
+        tone = Tone(sound(swell=kept))
+        for place in (12_000, 30_000, 70_000):
+            heard = measures.level(tone.read(place - 2000, 4000))
+            assert tone.level(place) == pytest.approx(heard, abs=0.5)
+
+
+def test_what_lasts_is_as_loud_after_a_minute_and_what_is_struck_dies_away(bank: Bank) -> None:
+    for program in (16, 19, 40, 48, 52, 56, 73, 81):
+        for pitch in range(40, 80):
+            assert Tone(bank.sound(program, pitch, 80)).sustains
+    for program in (0, 6, 24, 47):
+        assert not Tone(bank.sound(program, 60, 80)).sustains
+    early, late = (
+        Tone(bank.sound(16, 53, 80)).read(start, SAMPLE_RATE) for start in (3 * SAMPLE_RATE, 60 * SAMPLE_RATE)
+    )
+    assert measures.level(late) == pytest.approx(measures.level(early), abs=1)
+
+
+@pytest.mark.parametrize("program", [49, 91, 97])
+def test_a_slow_release_is_not_cut_short(bank: Bank, program: int) -> None:
+    synth = Synth(bank, 1)
+    synth.parts[0].program = program
+    synth.schedule(0, 0, bytes([ON, 60, 100]))
+    synth.schedule(2 * SAMPLE_RATE, 0, bytes([ON, 60, 0]))
+    dry = synth.block(4 * SAMPLE_RATE)[0][0].sum(axis=0)
+    early, late = (measures.level(dry[int(at * SAMPLE_RATE) :][: SAMPLE_RATE // 2]) for at in (2.1, 3.1))
+    assert early - late == pytest.approx(float(bank.weights["release"][program]), abs=4)
+
+
+def test_a_pitch_that_goes_with_one_neighbour_has_nothing_of_the_other(bank: Bank) -> None:
+    weights = {name: value for name, value in bank.weights.items() if name != "between"}
+    weights["share"] = np.full_like(bank.weights["share"], 0.5)
+    mixed = replace(bank, weights=weights).sound(41, 62, 80)
+    low, high = bank.sound(41, 61, 80), bank.sound(41, 63, 80)
+    one, other = (
+        replace(bank, weights={**weights, "share": np.full_like(weights["share"], share)}).sound(41, 62, 80)
+        for share in (0.0, 1.0)
+    )
+    for sound_between, node in ((one, low), (other, high)):
+        assert sound_between.phases == pytest.approx(node.phases)
+        apart, mean = (np.abs(made.partials - node.partials)[:, :10].mean() for made in (sound_between, mixed))
+        assert apart < 0.3 < mean
+    assert one.frequencies[0] / low.frequencies[0] == pytest.approx(2 ** (1 / 12), rel=2e-5)
+    assert other.frequencies[0] / high.frequencies[0] == pytest.approx(2 ** (-1 / 12), rel=2e-5)
 
 
 def test_detail_that_is_put_into_weights_is_played(bank: Bank, tmp_path: Path) -> None:
