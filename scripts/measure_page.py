@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from assistant.client import Client, connect
 from assistant.settings import HOME_VARIABLE
@@ -34,6 +34,7 @@ TRACKS, BARS, NOTES = 10, 250, 20_000
 SCROLLING = 300  # steps from one end to the other
 WAIT = 120.0  # seconds for the server
 SCREENS = "drsch"  # keys of the dialogs
+LOOKS = (10, 50, 100)  # proposals after which memory is looked at, and after the last
 
 _STEP = """async (share) => {
   const { scroller } = descant.stage;
@@ -41,6 +42,8 @@ _STEP = """async (share) => {
   await new Promise(requestAnimationFrame);
   await new Promise(requestAnimationFrame);
 }"""
+
+_DONE = "(known) => descant.state.proposal?.id > known && descant.state.proposal.state === 'done'"
 
 
 def main() -> int:
@@ -94,11 +97,11 @@ def _memory(page: Page, folder: Path, proposals: int) -> None:
     page.locator('input[name="continue.bars"]').fill("1")
     page.locator("button.more").click()
     page.locator('input[name="candidates"]').fill("2")
-    sizes: list[float] = []
+    known, first = 0, 0.0
     for number in range(1, proposals + 1):
         page.locator("button.main").click()
-        page.locator("button.main", has_text="Continue").wait_for()
-        page.locator(".card .accept:enabled").nth(1).wait_for()
+        page.wait_for_function(_DONE, arg=known)  # what is painted may still be the proposal before
+        known = page.evaluate("() => descant.state.proposal.id")
         page.keyboard.press("1")
         page.wait_for_function("() => descant.stage.playhead > 0")
         page.keyboard.press("x")
@@ -107,10 +110,10 @@ def _memory(page: Page, folder: Path, proposals: int) -> None:
             page.keyboard.press(key)
             page.locator("dialog[open]").wait_for()
             page.keyboard.press("Escape")
-        if number in (10, proposals // 2, proposals):
-            sizes.append(_megabytes(devtools))
-            print(f"after {number} proposals: {sizes[-1]:.1f} MB", flush=True)
-    print(f"growth from proposal 10 to {proposals}: {sizes[-1] - sizes[0]:.1f} MB")
+        if number in (*LOOKS, proposals):
+            size = _megabytes(devtools)
+            first = first or size
+            print(f"after {number} proposals: {size:.1f} MB, grown by {size - first:.1f} MB", flush=True)
 
 
 def _megabytes(devtools: CDPSession) -> float:
@@ -145,20 +148,26 @@ def _open(page: Page, folder: Path, score: Score) -> None:
 
 @contextmanager
 def _page() -> Iterator[tuple[Page, Path]]:
+    with served(*ARGUMENTS) as (browser, client, folder):
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(WAIT * 1000)
+        page.goto(client.make_link())
+        page.locator("nav").get_by_role("button", name="Open").wait_for()
+        yield page, folder
+
+
+@contextmanager
+def served(*arguments: str) -> Iterator[tuple[Browser, Client, Path]]:
+    """Chromium with such arguments, a client of a fresh server, and the folder that the server has to itself."""
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder = Path(name)
         os.environ[HOME_VARIABLE] = name
         line = [sys.executable, "-c", "import sys; from assistant.cli import main; sys.exit(main())"]
         path = {"PYTHONPATH": str(ROOT)}
         server = subprocess.Popen([*line, "serve", "--no-browser", "--port", "8790"], env=os.environ | path)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         try:
             with _connected() as client:
-                page = browser.new_page(viewport={"width": 1440, "height": 900})
-                page.set_default_timeout(WAIT * 1000)
-                page.goto(client.make_link())
-            page.locator("nav").get_by_role("button", name="Open").wait_for()
-            yield page, folder
+                yield browser, client, Path(name)
         finally:
             browser.close()
             server.terminate()

@@ -38,12 +38,6 @@ WORLDS = {
         "1 runs, 8 wait, 42 are told when to come",
     ),
     "test_fifty_uploads_and_looks_at_once_are_all_answered": ("uploads at the same moment", "50", "all answered"),
-    "test_bad_files_are_scores_or_sentences": ("damaged files uploaded", "20,000", "each a score or a sentence"),
-    "test_mutants_that_are_read_can_be_continued_or_say_why_not": (
-        "damaged files continued",
-        "1,000",
-        "each an answer or a sentence",
-    ),
     "test_clients_that_leave_leave_no_job": ("clients that leave meanwhile", "1,000", "0 jobs left"),
     "test_an_engine_that_dies_fails_its_job_and_is_there_again": ("engine killed", "3", "there again"),
     "test_a_server_that_is_killed_leaves_no_engine_and_what_it_kept": ("server killed", "1", "nothing lost"),
@@ -53,6 +47,12 @@ WORLDS = {
         "database whole, nothing acknowledged lost",
     ),
     "test_a_full_disk_is_said_and_nothing_that_was_kept_is_lost": ("disk full", "1", "said, nothing kept is lost"),
+    "test_bad_files_are_scores_or_sentences": ("damaged files uploaded", "20,000", "each a score or a sentence"),
+    "test_mutants_that_are_read_can_be_continued_or_say_why_not": (
+        "damaged files continued",
+        "1,000",
+        "each an answer or a sentence",
+    ),
 }
 
 
