@@ -6,6 +6,8 @@ music is kept as some of its numbers, trills and repeated notes left out: of eve
 (Schleimer, Wilkerson and Aiken, "Winnowing", SIGMOD 2003), so that any run of GRAM + WINDOW - 1 shared notes leaves
 a trace. A run of a candidate is as long as its numbers that would have been kept are all known. It may be pieced
 together from several known works: the length is never too small by more than two WINDOWs, and sometimes too large.
+What repeats counts once, and a plain scale not at all: a chord that is struck sixty times is no longer a copy than
+one that is struck four times.
 
 The index of the training set ships as 32-bit numbers: the upper half as 65,537 starts, the lower half as they
 come. One number in 65,536 or so that was never seen seems known.
@@ -31,6 +33,7 @@ Hashes = NDArray[np.uint32]
 GRAM = 8  # notes
 WINDOW = 8
 LEAST_DIFFERENT = 3  # of the GRAM - 1 steps of a gram: a trill or a steady hi-hat is everybody's
+SCALE_STEP = 3  # semitones; no step of a scale is larger
 TRIVIAL = (1 << 32) - 1
 LONGEST_GAP = 96  # grid ticks; a longer wait is as good as that
 SHIPPED = Path(__file__).resolve().parent / "weights" / "originality" / "index.safetensors"
@@ -38,7 +41,7 @@ HUMAN_SHARE = 0.95  # the human baseline is the run that this share of human pas
 
 
 class Run(NamedTuple):
-    """The longest shared run of some notes: how many notes, and how many bars they span."""
+    """The longest shared run of some notes: how many notes, and how many bars they span, repetitions left out."""
 
     notes: int
     bars: float
@@ -74,9 +77,11 @@ class Originality:
 @dataclass(frozen=True, slots=True)
 class Line:
     """A track's notes as numbers. hashes: [n - GRAM + 1], that of each GRAM notes, and TRIVIAL where these say the
-    same over and over. bar: [n] when the notes begin, in bars."""
+    same over and over. scale: [n - GRAM + 1], whether they run evenly up or down a scale. bar: [n] when the notes
+    begin, in bars."""
 
     hashes: Hashes
+    scale: NDArray[np.bool_]
     bar: NDArray[np.float64]
 
 
@@ -93,9 +98,8 @@ def lines(piece: Piece, tracks: Iterable[int] | None = None, first: int = 0, sto
             continue
         rows = rows[np.lexsort((rows[:, 3], rows[:, 2], rows[:, 0]))]
         bar = rows[:, 0] + rows[:, 2] / piece.bars[rows[:, 0], 0]
-        found.append(
-            Line(_hashes(starts[rows[:, 0]] + rows[:, 2], rows[:, 3], piece.programs[track] == DRUMS), bar)
-        )
+        time, pitch, drums = starts[rows[:, 0]] + rows[:, 2], rows[:, 3], piece.programs[track] == DRUMS
+        found.append(Line(_hashes(time, pitch, drums), _scale(time, pitch) & ~drums, bar))
     return found
 
 
@@ -114,6 +118,14 @@ def _hashes(time: NDArray[np.int64], pitch: NDArray[np.int64], drums: bool) -> H
     grams = np.sort(np.lib.stride_tricks.sliding_window_view(symbol, GRAM - 1), axis=1)
     different = 1 + (grams[:, 1:] != grams[:, :-1]).sum(axis=1)
     return np.where(different < LEAST_DIFFERENT, np.uint32(TRIVIAL), number)
+
+
+def _scale(time: NDArray[np.int64], pitch: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each GRAM notes are a scale in even values: [n - GRAM + 1]."""
+    gap, step = (np.lib.stride_tricks.sliding_window_view(np.diff(row), GRAM - 1) for row in (time, pitch))
+    even = (gap == gap[:, :1]).all(axis=1) & (gap[:, 0] > 0)
+    one_way = (step > 0).all(axis=1) | (step < 0).all(axis=1)
+    return even & one_way & (np.abs(step) <= SCALE_STEP).all(axis=1)
 
 
 def kept(hashes: Hashes) -> NDArray[np.int64]:
@@ -198,14 +210,27 @@ def known_share(found: Sequence[Line], index: Index) -> float:
 
 
 def longest_run(found: Sequence[Line], index: Index) -> Run:
-    """The longest run that some lines share with what is known."""
+    """The longest run that some lines share with what is known; what repeats within a run counts once."""
     best = NOTHING
     for line in found:
         places = kept(line.hashes)
         known = index.knows(line.hashes[places])
         edges = np.flatnonzero(np.diff(np.concatenate([[0], known.astype(np.int8), [0]])))
         for begin, end in edges.reshape(-1, 2):
-            first, last = int(places[begin]), int(places[end - 1]) + GRAM - 1
-            if last - first + 1 > best.notes:
-                best = Run(last - first + 1, float(line.bar[last] - line.bar[first]))
+            run = _length(line, int(places[begin]), int(places[end - 1]))
+            if run.notes > best.notes:
+                best = run
     return best
+
+
+def _length(line: Line, first: int, last: int) -> Run:
+    """How long the run from gram `first` to gram `last` is: each different gram adds its last note, the first one
+    all of its notes."""
+    own = np.arange(first, last + 1)
+    own = own[(line.hashes[own] != TRIVIAL) & ~line.scale[own]]
+    own = own[np.unique(line.hashes[own], return_index=True)[1]]
+    if not len(own):
+        return NOTHING
+    start, ends = own.min(), own + GRAM - 1
+    bars = line.bar[start + GRAM - 1] - line.bar[start] + np.diff(line.bar)[ends[own > start] - 1].sum()
+    return Run(len(own) + GRAM - 1, float(bars))

@@ -9,7 +9,7 @@ import { parseBars, parseTracks, VERBS } from "./words.js";
 
 const CHIPS = {
   "continue.bars": { label: "Bars", empty: "8", size: 3, mode: "numeric", tells: "How many bars to write" },
-  "fill.bars": { label: "Bars", empty: "5-8", size: 6, tells: "Which bars: 5, or 5-8. Or drag over the grid" },
+  "fill.bars": { label: "Bars", empty: "drag over the grid", size: 14, tells: "Which bars: 5, or 5-8. Or drag over the grid" },
   "fill.tracks": { label: "Tracks", empty: "all", size: 14, tells: "Names or numbers of tracks, with commas" },
   "accompany.add": {
     label: "Add", empty: "bass, drums", size: 20, list: "instruments", tells: "Instruments, with commas between them",
@@ -50,8 +50,9 @@ export function askText(state) {
   if (verb === "accompany") return `Add ${said.add || "bass, drums"}`;
   if (verb === "edit") return "Change it";
   const span = parseBars(said.bars);
+  if (verb === "fill" && !span) return "Choose bars to fill";
   const tracks = music && parseTracks(said.tracks, music);
-  const where = span ? barsText(span[0], span[1]) : verb === "vary" ? "all bars" : "some bars";
+  const where = span ? barsText(span[0], span[1]) : "all bars";
   const name = VERBS[verb].name;
   const around = lockCount(locks) ? " around the locked notes" : "";
   if (!tracks || !said.tracks) return `${name} ${where}${around}`;
@@ -158,21 +159,24 @@ function locks({ canLock, verb, locks: locked }, on) {
 
 function progress(state, busy) {
   const { proposal, engine } = state;
-  if (engine.state === "starting") return html`<p class="progress">The model is being loaded…</p>`;
-  if (engine.state === "failed") {
-    const { message, hint } = engine.error ?? { message: "The model does not work", hint: "" };
-    return html`<p class="refusal" role="alert"><strong>${message}.</strong> ${hint}</p>`;
-  }
+  if (engine.state !== "ready") return engineView(engine);
   if (!busy) return nothing;
-  const [done, total] = proposal.candidates.reduce(
-    ([sum, all], { done, total }) => [sum + done, all + total],
-    [0, 0],
-  );
-  const words = { asked: "Asking…", queued: "Waiting for its turn…" }[proposal.state];
+  const done = proposal.candidates.reduce((sum, candidate) => sum + candidate.done, 0);
+  const total = proposal.candidates.length * Math.max(0, ...proposal.candidates.map((candidate) => candidate.total));
+  const drafted = total && done >= total; // what is written from here on is not told, but compared with what there is
+  const words = drafted ? "Trying for better ones…" : { asked: "Asking…", queued: "Waiting for its turn…" }[proposal.state];
   return html`<p class="progress">
     <progress aria-label="Bars written" max="1" .value=${total ? done / total : 0}></progress>
     ${words ?? `${done} of ${total || "…"} bars`}
   </p>`;
+}
+
+/** Why nothing can be asked yet, or not at all. */
+export function engineView(engine) {
+  if (engine.state === "starting") return html`<p class="progress">The model is being loaded…</p>`;
+  if (engine.state !== "failed") return nothing;
+  const { message, hint } = engine.error ?? { message: "The model does not work", hint: "" };
+  return html`<p class="refusal" role="alert"><strong>${message}.</strong> ${hint}</p>`;
 }
 
 /** The chip an error is about, by its first words. */

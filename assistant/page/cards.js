@@ -18,7 +18,7 @@ export function cardsView(state, on) {
     <div class="cards-head">
       <h2>${title(proposal)}</h2>
       <button ?hidden=${!state.score} class="small ${state.shown ? "" : "on"}" aria-pressed=${state.shown ? "false" : "true"} @click=${on.original}>
-        Original <kbd>0</kbd>
+        Your piece <kbd>0</kbd>
       </button>
       ${comparable(proposal).length > 1
         ? html`<button class="small" @click=${on.beginBlind} title="Two at a time, without seeing which is which">
@@ -86,7 +86,7 @@ function card(candidate, state, on) {
       </button>
       <div class="badges">
         ${verdict ? html`<span class="badge verdict">${VERDICTS[verdict]}</span>` : nothing}
-        ${ready ? badges(info, state.proposal) : html`<span class="badge">${done} of ${total || "…"} bars</span>`}
+        ${ready ? badges(info, state.proposal) : html`<span class="badge">${total ? `${done} of ${counted(total, "bar")}` : "waits for its turn"}</span>`}
       </div>
       <div class="deeds">
         <button class="accept" ?disabled=${!ready || verdict === "accept"} @click=${() => on.accept(number)}>

@@ -14,22 +14,27 @@ export const SEAM_BARS = 2; // heard before and after the new notes
 const candidateOf = (number) => state.proposal?.candidates[number - 1];
 
 /** Put a candidate on the stage, and play it from a little before its first note. */
-export function audition(number, andPlay = true) {
+export function audition(number) {
   const { proposal } = state;
   const candidate = candidateOf(number);
   if (!candidate?.parts || !proposal.request) return;
-  if (state.playing && state.shown === number && andPlay) return player.stop();
+  if (state.playing && state.shown === number) return player.stop();
   player.stop(true);
   state.playing = state.waiting = false;
-  state.shown = number;
-  showCandidate();
-  const [first, last] = proposal.request.bars.map((bar) => bar - 1);
-  stage.reveal(Math.max(0, first - SEAM_BARS), last);
+  bringOut(number);
   const card = document.querySelector(`.card[data-number="${number}"]`);
   card?.focus({ preventScroll: matchMedia("(min-width: 60rem)").matches });
-  if (andPlay) playCandidate(proposal, candidate);
+  playCandidate(proposal, candidate);
   say(`Candidate ${number}`);
   paint();
+}
+
+/** Put a candidate on the stage, with its bars in view. */
+export function bringOut(number) {
+  const [first, last] = state.proposal.request.bars.map((bar) => bar - 1);
+  state.shown = number;
+  showCandidate();
+  stage.reveal(Math.max(0, first - SEAM_BARS), last);
 }
 
 /** The span that is heard of any candidate: music, and the ticks where it begins and ends. */

@@ -1,5 +1,6 @@
 // What stands around the stage: the head with the transport, the way in, track names and notices.
 
+import { engineView } from "./ask.js";
 import { briefFacts, sketchView } from "./sketch.js";
 import { html, nothing } from "./vendor/lit-html.js";
 
@@ -118,7 +119,7 @@ export function welcomeView(state, on) {
           }}
         >
           <h3>or describe a new piece</h3>
-          ${sketchView(state, on, false)}
+          ${sketchView(state, on, false)} ${engineView(state.engine)}
         </form>`
       : nothing}
     ${state.refusal

@@ -44,7 +44,8 @@ paintWith(() => {
   $("stage").hidden = $("ask").hidden = $("cards").hidden = !piece;
   $("welcome").hidden = piece || (state.entered && !state.looked);
   render(headView(state, deeds), $("head"));
-  if (!state.playing) tellPlace(state.place);
+  if (state.waiting) tell(state.through === "here" ? "making sound…" : "waits for DAW…");
+  else if (!state.playing) tellPlace(state.place);
   render(piece ? null : welcomeView(state, deeds), $("welcome"));
   // A dialog hides what is not in it.
   render(state.screen ? null : noticesView(state, deeds), $("notices"));
@@ -88,8 +89,9 @@ function showPlace(tick) {
   tellPlace(tick);
 }
 
-function tellPlace(tick) {
-  const text = placeText(tick);
+const tellPlace = (tick) => tell(placeText(tick));
+
+function tell(text) {
   if ($("place") && $("place").textContent !== text) $("place").textContent = text;
 }
 

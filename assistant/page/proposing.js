@@ -3,7 +3,7 @@
 import { askBody, chipOf, MORE } from "./ask.js";
 import { endBlind } from "./blind.js";
 import { adopt, finish, hearNotes, spanned } from "./candidates.js";
-import { hideCandidate, SEAM_BARS, showCandidate } from "./choosing.js";
+import { bringOut, hideCandidate, SEAM_BARS, showCandidate } from "./choosing.js";
 import { player, stage } from "./desk.js";
 import { dropRecordings, warm } from "./listening.js";
 import { lockedWithin } from "./locks.js";
@@ -131,6 +131,7 @@ export function showSketch(proposal, brief) {
   Object.assign(state, { verb: "sketch", score: null, session, brief, silent: new Set(), refusal: null, proposal });
   state.title = brief.text || words.text || "Sketch";
   setStage(base, false);
+  if (proposal.state === "done") bringOut(1);
 }
 
 export async function cancel() {
@@ -178,7 +179,11 @@ async function end(proposal, info) {
   if (info.state === "done") {
     await finish(proposal, info);
     if (state.proposal !== proposal) return;
-    if (proposal.score === null && !state.score) setStage(proposal.base, false);
+    if (proposal.score === null && !state.score) {
+      const { shown } = state;
+      setStage(proposal.base, false);
+      bringOut(shown || 1); // there is nothing else to see
+    }
     if (state.shown > info.candidates.length) hideCandidate();
     else if (state.shown) showCandidate();
     say(`${info.candidates.length} candidates are ready; 1 to ${Math.min(9, info.candidates.length)} plays them`);

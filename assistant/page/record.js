@@ -104,7 +104,7 @@ export function recordView({ live, recorder }, on) {
       <li>
         <strong>Keyboard</strong>
         <span>
-          ${keys ? html`<span class="light on" role="status">${recorder.recorder.notes} notes so far</span>` : "at this browser"}
+          ${keys ? html`<span class="light on" role="status">${recorder.recorder.notes} notes so far</span>` : "a MIDI keyboard that this browser sees"}
           <span class="chips">
             <label class="chip set"><span>Tempo</span><input name="played.bpm" size="4" .value=${setting.bpm} @change=${(event) => (setting.bpm = event.target.value)} /></label>
             <label class="chip set"><span>Meter</span><input name="played.meter" size="4" .value=${setting.meter} @change=${(event) => (setting.meter = event.target.value)} /></label>

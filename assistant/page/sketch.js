@@ -109,10 +109,11 @@ export function sketchView(state, on, busy) {
         ${busy
           ? nothing
           : html`<button type="submit" class="main" ?disabled=${state.engine.state !== "ready" || state.asking}>
-              Sketch it${state.music ? html` <kbd>enter</kbd>` : nothing}
+              ${state.asking ? "Asking…" : "Sketch it"}${state.music ? html` <kbd>enter</kbd>` : nothing}
             </button>`}
       </div>
       ${brief && text ? factsView(state, on) : nothing}
+      ${text.trim() && !brief && !briefRefusal ? html`<p class="quiet">Reading…</p>` : nothing}
       ${briefRefusal
         ? html`<p class="refusal" role="alert"><strong>${briefRefusal.message}.</strong> ${briefRefusal.hint}</p>`
         : brief?.remarks.length && text

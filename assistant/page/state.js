@@ -50,7 +50,7 @@ export const state = {
   heard: null, // the last note that came in through a port
   styles: [], // their cards
   trainings: [],
-  newStyle: { name: "", folder: "", files: 0, minutes: "10" },
+  newStyle: { name: "", folder: "", files: 0, sending: false, minutes: "10" },
   folder: null, // that copies go to
   renders: new Map(), // number -> sound file that is being written
   recorder: null, // a keyboard or microphone that is being recorded

@@ -46,7 +46,7 @@ export function setNewStyle(name, value) {
 export async function addStyleFiles(files) {
   const { newStyle } = state;
   const name = newStyle.name.trim() || "mine";
-  newStyle.name = name;
+  Object.assign(newStyle, { name, sending: true });
   const failed = [];
   for (const file of files) {
     try {
@@ -57,6 +57,8 @@ export async function addStyleFiles(files) {
     }
     paint();
   }
+  newStyle.sending = false;
+  paint();
   if (failed.length) throw failed[0];
 }
 
@@ -71,7 +73,7 @@ export async function makeStyle() {
   const body = { minutes: Number(newStyle.minutes) || 10 };
   if (newStyle.folder.trim()) body.folder = newStyle.folder.trim();
   await train(name, body);
-  state.newStyle = { name: "", folder: "", files: 0, minutes: newStyle.minutes };
+  state.newStyle = { name: "", folder: "", files: 0, sending: false, minutes: newStyle.minutes };
   paint();
 }
 
@@ -192,7 +194,7 @@ function proofView({ nats_per_note: figures, held_out: kept = [] }) {
   </div>`;
 }
 
-function makingView({ name, folder, files, minutes }, on) {
+function makingView({ name, folder, files, sending, minutes }, on) {
   return html`<form
     class="making drop"
     aria-label="Make a style"
@@ -216,7 +218,7 @@ function makingView({ name, folder, files, minutes }, on) {
         <span>Choose files</span>
       </label>
     </p>
-    ${files ? html`<p class="good" role="status">${files} ${files === 1 ? "file is" : "files are"} here</p>` : nothing}
+    ${files ? html`<p class="good" role="status">${files} ${files === 1 ? "file is" : "files are"} here${sending ? "…" : ""}</p>` : nothing}
     <div class="chips">
       <label class="chip ${folder ? "set" : ""}">
         <span>or a folder</span>
@@ -231,7 +233,7 @@ function makingView({ name, folder, files, minutes }, on) {
         <input name="style.minutes" .value=${minutes} size="3" inputmode="decimal" @input=${(event) => on.newStyle("minutes", event.target.value)} />
       </label>
     </div>
-    <button class="main" ?disabled=${!files && !folder.trim()}>Make it</button>
+    <button class="main" ?disabled=${sending || (!files && !folder.trim())}>Make it</button>
   </form>`;
 }
 

@@ -43,11 +43,12 @@ export async function downloadMidi(number) {
   const file = await midiOf(number);
   if (!file) return;
   download(file.url, file.name);
-  told(file, "is on its way");
+  told(file, "is downloaded");
 }
 
 function told(file, what) {
-  notice(`${file.name} ${what}`, `It stays at ${file.path}`, "good", { text: "Show it", deed: () => reveal(file) });
+  const folder = file.path.replace(/[/\\][^/\\]*$/, "");
+  notice(`${file.name} ${what}`, `A copy stays in ${folder}`, "good", { text: "Show it", deed: () => reveal(file) });
 }
 
 const codeOf = ({ url }) => url.split("/").at(-2);
@@ -63,7 +64,7 @@ export async function copyMidi(number) {
 
 export function dragged(number) {
   const { file } = state.proposal.candidates[number - 1];
-  if (file) told(file, "was taken");
+  if (file) told(file, "was dragged out");
 }
 
 export function takeWhole(onlyNew) {

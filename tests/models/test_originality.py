@@ -88,6 +88,51 @@ def test_drums_are_not_transposed_and_trills_are_everybodys() -> None:
     assert len(Index.of([trill])) == 0
 
 
+def line_of(*steps: tuple[int, int], notes: int = 120) -> Piece:
+    """A line that goes on as `steps` say, over and over: (grid ticks later, semitones higher)."""
+    gaps, moves = np.array([steps[at % len(steps)] for at in range(notes - 1)]).T
+    time, pitch = np.concatenate([[0], np.cumsum(gaps)]), 40 + np.concatenate([[0], np.cumsum(moves)])
+    bars = np.tile(np.array([[96, 4, 120, 0]], dtype=np.int32), (int(time[-1]) // 96 + 1, 1))
+    zero = np.zeros(notes)
+    rows = np.stack([time // 96, zero, time % 96, pitch, zero + 5, zero + 6, zero], axis=1).astype(np.int32)
+    return Piece(np.array([0], dtype=np.int32), bars, rows, np.zeros((0, 3), dtype=np.int32))
+
+
+CHORD = ((0, 4), (0, 3), (12, -7))  # struck over and over
+ARPEGGIO = ((6, 4), (6, 3), (6, 5), (6, -12))
+TREMOLO = ((3, 0),)
+RHYTHM = ((18, 0), (6, 0), (12, 0))  # on one pitch
+
+
+@pytest.mark.parametrize("pattern", [CHORD, ARPEGGIO, TREMOLO, RHYTHM])
+def test_what_repeats_counts_once(pattern: tuple[tuple[int, int], ...]) -> None:
+    piece = line_of(*pattern)
+    found = longest_run(lines(piece), Index.of([piece]))
+    assert found.notes <= GRAM - 1 + len(pattern) and found.bars < 2
+    # A tune after it counts whole, and one that comes twice counts once.
+    tune = melody(3, 60)
+    for music in (joined(piece, tune), joined(tune, tune)):
+        found = longest_run(lines(music), Index.of([piece, tune]))
+        assert 60 - 2 * WINDOW <= found.notes <= 60 and found.bars <= len(tune.bars)
+
+
+@pytest.mark.parametrize("steps", [(2, 2, 1, 2, 2, 2, 1), (2, 1, 2, 2, 1, 3, 1), (-1,), (-2, -1, -3)])
+def test_a_plain_scale_is_everybodys(steps: tuple[int, ...]) -> None:
+    scale = line_of(*((6, step) for step in steps), notes=30)
+    scale.notes[:, 3] += 40 if steps[0] < 0 else 0
+    assert longest_run(lines(scale), Index.of([scale])).notes == 0
+    # With a rhythm of its own it is a tune.
+    scale.notes[::5, 2] += 2
+    assert longest_run(lines(scale), Index.of([scale])).notes > GRAM
+
+
+def test_the_shipped_index_calls_no_accompaniment_a_copy() -> None:
+    index = shipped_index()
+    assert index is not None
+    for pattern in (CHORD, ARPEGGIO, TREMOLO, RHYTHM):
+        assert longest_run(lines(line_of(*pattern)), index).notes <= index.human.notes
+
+
 def test_every_window_leaves_a_trace() -> None:
     hashes = np.random.default_rng(0).integers(0, 1000, 500).astype(np.uint32)
     places = kept(hashes)

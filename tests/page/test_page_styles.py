@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from models.midi_file import save_midi
 from tests.models.test_style import tune
-from tests.page.conftest import Opener
+from tests.page.conftest import Held, Opener
 from tests.page.test_page import propose, state
 from tests.page.test_page_access import findings
 from tests.served import Served
@@ -75,6 +75,18 @@ def test_a_style_is_made_from_dropped_files_and_used(page: Page, server: Served,
     expect(made).to_be_visible()
     made.get_by_role("button", name="Delete").click()
     expect(made).to_have_count(0)
+
+
+def test_no_style_is_made_from_half_of_the_files(page: Page, music: list[Path]) -> None:
+    dialog = page.get_by_role("dialog", name="Styles")
+    last = Held("POST", r"/trainings/.*file=4\.mid")
+    last.begin(page.context)
+    page.set_input_files("#style-files", music)
+    expect(dialog).to_contain_text("4 files are here…")
+    expect(dialog.get_by_role("button", name="Make it")).to_be_disabled()
+    last.release()
+    expect(dialog).to_contain_text("5 files are here")
+    expect(dialog.get_by_role("button", name="Make it")).to_be_enabled()
 
 
 def test_a_training_shows_how_far_it_is_and_can_be_stopped(page: Page, music: list[Path]) -> None:
