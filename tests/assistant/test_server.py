@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from assistant.cli import main
 from assistant.client import Client, ServerError, connect
 from assistant.server import lines_of
+from assistant.serving import _listen
 from assistant.session import ScoreInfo
 from assistant.settings import HOME_VARIABLE, read_running
 from models.errors import UserError
@@ -65,6 +67,25 @@ def test_a_stream_in_which_nothing_happens_says_that_the_server_is_there() -> No
     first, *rest = asyncio.run(told())
     assert first == "\n"
     assert [json.loads(line)["type"] for line in rest if line.strip()] == ["bar", "done"]
+
+
+def test_an_answer_is_sent_at_once_and_not_when_its_head_was_acknowledged() -> None:
+    async def asked() -> int:
+        without_delay: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            without_delay.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        port = free_port()
+        async with await asyncio.start_server(answer, sock=_listen(port)):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            found = await without_delay
+            writer.close()
+        return found
+
+    assert asyncio.run(asked()) != 0
 
 
 # --- Scores and sessions ------------------------------------------------------------------------------
