@@ -7,6 +7,7 @@ turns.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -35,6 +36,7 @@ from models.score import Score
 PIECE = Path(__file__).parent / "demo" / "aloha-oe.mid"
 FIRST_BAR, BARS = 13, 8  # of the piece: where all of its parts sound
 NOTES_A_CELL = 6
+PIECES = 6  # of which the bench writes, each higher by a semitone
 PEER_TOKENS = 150
 LOADED_SHARE = 0.8
 SIZES = ("small", "base")
@@ -285,17 +287,18 @@ def measure(folder: Path, rounds: int, peer_too: bool, say: Callable[[str], None
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
         for candidates, spent in ours.items():
-            spent.append(write(engine, candidates, number % 6))
+            spent.append(write(engine, candidates, number % PIECES))
             complete[candidates].append(whole(engine, candidates))
         for candidates, spent in exactly.items():
-            spent.append(write(plain, candidates, number % 6))
+            spent.append(write(plain, candidates, number % PIECES))
         read.append(bandwidth())
         if peer:
             theirs.append(peer.generate(PEER_TOKENS))
     if peer:
         peer.close()
+    pieces = itertools.count(PIECES)  # none that was read before: its context would be at hand
     latencies = {
-        (count, warmed): [first_bar(engine, count, 1 + r, warmed) for r in range(rounds)]
+        (count, warmed): [first_bar(engine, count, next(pieces), warmed) for _ in range(rounds)]
         for count in (1, LANES)
         for warmed in (False, True)
     }
