@@ -102,10 +102,9 @@ class _Bound:
     """A graph that reads from and writes to arrays where they lie."""
 
     def __init__(self, session: InferenceSession) -> None:
-        self._session = session
         self._binding = session.io_binding()
         # What run_with_iobinding asks first, whether all is on a graphics card, takes as long as a small graph.
-        self._run = partial(session._sess.run_with_iobinding, self._binding._iobinding, None)
+        self.run = partial(session._sess.run_with_iobinding, self._binding._iobinding, None)
         self._arrays: dict[str, NDArray[Any]] = {}
 
     def give(self, **arrays: NDArray[Any]) -> None:
@@ -124,9 +123,6 @@ class _Bound:
             self.give(**{f"keys.{i}": keys, f"values.{i}": values})
             self.take(**{f"keys_out.{i}": keys, f"values_out.{i}": values})
 
-    def run(self) -> None:
-        self._run()
-
 
 class Lanes:
     """Candidates' keys and values, and the embeddings of their last steps, in arrays with room to grow."""
@@ -138,7 +134,7 @@ class Lanes:
         self.lengths = np.zeros((count, c.kv_heads), dtype=np.int32)
         self.lengths[: len(contexts)] = np.array([[context.length] for context in contexts])
         self.idle = np.arange(count) >= len(contexts)
-        self._advance, self._longest = ~self.idle[:, None], int(self.lengths.max())
+        self._count_lengths()
         self.recent = np.zeros((count, RECENT, c.width), dtype=np.float32)
         shape = (2, c.layers, count, c.kv_heads, self._longest + room, c.head_size)
         self._kept = np.zeros(shape, dtype=engine.held)
@@ -176,6 +172,10 @@ class Lanes:
     def dismiss(self, lane: int) -> None:
         """A lane has nothing more to write."""
         self.idle[lane], self.lengths[lane] = True, 0
+        self._count_lengths()
+
+    def _count_lengths(self) -> None:
+        """Keep what every step asks of lengths and idle lanes."""
         self._advance, self._longest = ~self.idle[:, None], int(self.lengths.max())
 
 

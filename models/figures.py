@@ -130,6 +130,7 @@ class _Desk:
         rounds, kinds = chosen.shape
         self._chosen, self._taken = chosen.ravel(), np.empty((rounds * kinds, words.shape[1]), dtype=np.uint64)
         values = self._taken.reshape(rounds, kinds, -1)
+        # Hashes grow where the words of the first round lie: those are what a hash of nothing becomes.
         self._state, shifted = values[0], np.empty(values.shape[1:], dtype=np.uint64)
         self._rounds = [(self._state[:k], values[r, :k], shifted[:k]) for r, k in enumerate(active)]
         self._place = np.argsort(order)
