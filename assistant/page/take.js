@@ -104,6 +104,7 @@ export async function openTake(number) {
 
 export async function chooseFolder(folder) {
   state.folder = (await ask("PATCH", "/folder", { folder: folder.trim() || null })).folder;
+  state.notices = state.notices.filter(({ kind }) => kind !== "bad"); // another folder that was refused
   paint();
 }
 

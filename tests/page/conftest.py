@@ -154,6 +154,7 @@ def open_page(chromium: Browser, server: Served, data_dir: Path) -> Iterator[Ope
         stack.append(manager)
         page.locator("nav").get_by_role("button", name="Open").wait_for()
         page.set_input_files("#file", data_dir / f"{piece}.mid")
+        page.wait_for_function("() => !window.descant.state.loading")  # one of this name may have been there
         page.locator(".piece strong", has_text=piece).wait_for()
         page.locator(".go button.main:enabled").wait_for()
         return page

@@ -53,11 +53,14 @@ def test_a_candidate_goes_into_the_file_manager_and_a_watched_folder(
         dialog.get_by_role("button", name="Show the file").click()
         wait_for(shown.exists)
         assert shown.read_text().strip() == str(server.folder / "files")
+        place = dialog.get_by_role("button", name="Show the file").bounding_box()
         dialog.get_by_label("Folder for copies").fill(str(tmp_path / "nowhere"))
         page.keyboard.press("Tab")
         expect(dialog.locator(".notice.bad")).to_contain_text("There is no folder")
+        assert dialog.get_by_role("button", name="Show the file").bounding_box() == place
         dialog.get_by_label("Folder for copies").fill(str(watched))
         page.keyboard.press("Tab")
+        expect(dialog.locator(".notice.bad")).to_have_count(0)
         for _ in range(2):
             dialog.get_by_role("button", name="Copy MIDI there").click()
         wait_for(lambda: len(list(watched.glob("*.mid"))) == 2)

@@ -130,7 +130,7 @@ def test_it_continues_what_was_just_played_and_stop_and_panic_end_it(
     wait_for(lambda: [event["bar"] for event in page.events("answer", state="ready")] == [1, 2])
     assert page.live()["answer"]["beat"] % 4 == 0
     wait_for(lambda: len(listener.notes()) >= 6 and not listener.sounding)
-    assert page.events("transport", rolling=True)
+    wait_for(lambda: page.events("transport", rolling=True))
 
     for verb in ("stop", "panic"):
         page.live("continue", bars=8, **SOME)
@@ -156,7 +156,7 @@ def test_call_and_response_until_it_is_stopped(page: Page, keyboard: Keyboard, l
         wait_for(lambda: not listener.sounding)
     assert len(listener.notes()) >= 6 and page.live()["mode"] == "answer"
     assert page.live("stop")["mode"] == "off"
-    assert page.events("mode", mode="off")
+    wait_for(lambda: page.events("mode", mode="off"))
 
 
 def test_it_plays_along_with_the_instruments_asked_for(page: Page, keyboard: Keyboard, listener: Listener) -> None:
