@@ -42,7 +42,6 @@ from models.tokens import (
     END,
     FIELD_SIZES,
     FIELDS,
-    NO_TEXT,
     NOTE_TARGET,
     OFFSET,
     TRACK_TARGET,
@@ -86,16 +85,16 @@ class Sampling(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A prefilled context: keys and values [layers, kv_heads, length, head_size] as the graphs hold them, and the
-    embeddings of its last RECENT steps [RECENT, width], the latest last."""
+    """A prefilled context: keys and values [2, layers, kv_heads, length, head_size], exact and as lanes hold them,
+    and the embeddings of its last RECENT steps [RECENT, width], the latest last."""
 
-    keys: Kept
-    values: Kept
+    exact: Floats
+    held: Kept
     recent: Floats
 
     @property
     def length(self) -> int:
-        return self.keys.shape[2]
+        return self.held.shape[3]
 
 
 class _Bound:
@@ -140,8 +139,7 @@ class Lanes:
         self._kept = np.zeros(shape, dtype=engine.held)
         for i, context in enumerate(contexts):
             self.recent[i] = context.recent
-            self._kept[0, :, i, :, : context.length] = context.keys
-            self._kept[1, :, i, :, : context.length] = context.values
+            self._kept[:, :, i, :, : context.length] = context.held
         self.x = np.zeros((count, 1, c.width), dtype=np.float32)
         self.state = np.zeros((count, 1, c.width), dtype=np.float32)
         self._total, places = np.ones(1, dtype=np.int32), np.arange(count * c.kv_heads)[:, None]
@@ -380,7 +378,8 @@ class Engine:
         self._text = raw.get("text.weight")
         self._speeds = rotation_speeds(c)
         self._turning = np.repeat(np.arange(c.kv_heads), c.heads // c.kv_heads).tolist() + [*range(c.kv_heads)]
-        self.held = np.float32 if self._bits == 32 else np.int8  # what keys and values are held in
+        self.held = graphs.held_in(self._bits)
+        self._scales = [graphs.kept_scales(c, raw, layer) for layer in range(c.layers)]
         made = (graphs.read, graphs.step, graphs.position, graphs.pitch, graphs.rest)
         self.sessions = [_session(make(c, raw, self._bits)) for make in made]
         self._contexts: OrderedDict[bytes, tuple[list[bytes], Context]] = OrderedDict()
@@ -404,8 +403,8 @@ class Engine:
         if known is None or length < len(steps):
             if known is not None:
                 recent = self._embedding[steps.facts[length - RECENT : length]].sum(axis=1)
-                known = Context(known.keys[:, :, :length], known.values[:, :, :length], recent)
-            known = self.read(_from(steps, length), known)[0]
+                known = Context(known.exact[:, :, :, :length], known.held[:, :, :, :length], recent)
+            known = self.read(steps.part(length), known)[0]
         self._contexts[names[-1]] = (names, known)
         self._contexts.move_to_end(names[-1])
         if len(self._contexts) > KEPT_CONTEXTS:
@@ -428,13 +427,13 @@ class Engine:
         """The context that steps make, read CHUNK by CHUNK, and their states [len(steps), width]."""
         c = self.config
         known, count = after.length if after else 0, len(steps)
-        kept = np.empty((2, c.layers, 1, c.kv_heads, known + count, c.head_size), dtype=self.held)
+        kept = np.empty((2, c.layers, 1, c.kv_heads, known + count, c.head_size), dtype=np.float32)
         fresh = self._embedding[steps.facts].sum(axis=1)
         if len(steps.text) and self._text is not None:
             fresh[0] += self._text @ steps.text[0]
         start = np.zeros((RECENT, c.width), dtype=np.float32)
         if after:
-            kept[0, :, 0, :, :known], kept[1, :, 0, :, :known] = after.keys, after.values
+            kept[:, :, 0, :, :known] = after.exact
             start = after.recent
         trail = np.concatenate([start, fresh])
         x = fresh + sum(trail[k : k + count] * self._mixed_in[k] for k in range(RECENT))
@@ -456,7 +455,9 @@ class Engine:
             )
             bound.take(state=states[None, part])
             bound.run()
-        return Context(kept[0, :, 0], kept[1, :, 0], trail[-RECENT:]), states
+        exact = kept[:, :, 0]
+        held = exact if self._bits == 32 else graphs.made_whole(exact, self._scales)
+        return Context(exact, held, trail[-RECENT:]), states
 
     @cached_property
     def rows_alone(self) -> bool:
@@ -466,9 +467,9 @@ class Engine:
         on the processor, so it is tried.
         """
         c, rng = self.config, np.random.default_rng(0)
-        shape = (2, c.layers, c.kv_heads, 9, c.head_size)
-        keys, values = (127 * rng.uniform(-1, 1, shape)).astype(self.held)
-        context = Context(keys, values, rng.standard_normal((RECENT, c.width)).astype(np.float32))
+        exact = rng.uniform(-1, 1, (2, c.layers, c.kv_heads, 9, c.head_size)).astype(np.float32)
+        held = (127 * exact).astype(self.held)
+        context = Context(exact, held, rng.standard_normal((RECENT, c.width)).astype(np.float32))
         facts, time = (
             rng.integers(1, c.vocabulary, (LANES, WIDTH), dtype=np.int32),
             np.arange(LANES, dtype=np.int32),
@@ -660,12 +661,6 @@ def _names(steps: Steps) -> list[bytes]:
         digest.update(steps.time[first : first + CHUNK].tobytes())
         names.append(digest.digest())
     return names
-
-
-def _from(steps: Steps, first: int) -> Steps:
-    """Steps without those before the first."""
-    parts = {name: getattr(steps, name)[first:] for name in Steps.__slots__ if name != "text"}
-    return Steps(**parts, text=NO_TEXT if first else steps.text)
 
 
 def _note_step(draft: Draft, plan: Plan) -> tuple[list[int], int]:

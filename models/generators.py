@@ -255,7 +255,7 @@ def _view(task: Task, stretch: list[int], draft: Draft) -> _View:
     slots[tracks] = np.arange(len(tracks))
     cells = steps.cell[split:].copy()
     cells[:, 1] = np.where(cells[:, 1] >= 0, tracks[cells[:, 1]], -1)
-    plan_steps = replace(_slice(steps, split, len(steps)), cell=cells)
+    plan_steps = replace(steps.part(split), cell=cells)
     lengths = piece.bars[:, 0]
     chords = {
         bar: chords_at(piece, np.full(lengths[bar], bar, np.int32), np.arange(lengths[bar], dtype=np.int32))
@@ -270,7 +270,7 @@ def _view(task: Task, stretch: list[int], draft: Draft) -> _View:
     rows = piece.notes[inside & ~now[piece.notes[:, 0], piece.notes[:, 1]]]
     notes_seen = note_table(rows, programs, slots, bar_time, np.zeros(len(rows), dtype=bool))
     plan = Plan(plan_steps, programs, slots, chords, first, bar_time)
-    return _View(_slice(steps, 0, split), notes_seen, plan, last_track)
+    return _View(steps.part(0, split), notes_seen, plan, last_track)
 
 
 def window_with_memory(piece: Piece, writing: float, stretch: list[int], limit: int) -> tuple[Piece, int, int]:
@@ -285,21 +285,6 @@ def window_with_memory(piece: Piece, writing: float, stretch: list[int], limit: 
     nearest, end = window_around(piece, writing + cost, stretch, limit)
     longer, begin = with_passage(piece, passage, nearest)
     return (longer, begin, end) if begin < nearest else (piece, first, stop)
-
-
-def _slice(steps: Steps, first: int, stop: int) -> Steps:
-    part = slice(first, stop)
-    return Steps(
-        steps.facts[part],
-        steps.time[part],
-        steps.cell[part],
-        steps.targets[part],
-        steps.chord[part],
-        steps.in_region[part],
-        steps.hints[part],
-        steps.onsets[part],
-        NO_TEXT if first else steps.text,
-    )
 
 
 def _seen_tracks(piece: Piece, region: NDArray[np.bool_], stretch: list[int]) -> NDArray[np.int64]:

@@ -1,19 +1,22 @@
 """The network of models/transformer.py as ONNX graphs, which models/engine.py runs one after the other.
 
-    read        embedded steps of one context, keys and values so far    -> states, keys and values with theirs
-    step        one embedded step of each lane, the same                 -> states, keys and values with theirs
+    read        embedded steps of one context, exact keys and values     -> states, keys and values with theirs
+    step        one embedded step of each lane, keys and values so far   -> states, keys and values with theirs
     position    states, what they are told                               -> what other fields go on from, positions
     pitch       position and the chord there, what they are told         -> pitches drawn
     rest        pitch, what they are told                                -> duration, velocity and micro drawn
 
 Values are drawn inside of the graphs, under masks, from random numbers that are given. Matrices are held in eight
 bits with a scale for every 128 or fewer of a row's numbers, keys and values in eight bits with a scale for each
-column; or all of them exactly (`bits` 32). Small operations cost more than their arithmetic, so there are few.
+column; or all of them exactly (`bits` 32). Small operations cost more than their arithmetic, so there are few; but
+reading takes many rows at once, where arithmetic counts: there every row of a matrix has one scale, what it is
+multiplied by is rounded to eight bits as well, with one scale in all, and attention is exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +51,8 @@ REACH = 7.0  # standard deviations of keys and values that eight bits hold
 class Network(Graph):
     """A graph of this network: its matrices are held in `bits` bits."""
 
+    many_rows = False  # whether products are of so many that arithmetic counts for more than reading matrices
+
     def __init__(self, config: ModelConfig, raw: Weights, bits: int) -> None:
         super().__init__()
         self.config, self.raw, self.bits = config, raw, bits
@@ -64,6 +69,10 @@ class Network(Graph):
                 return self.op("MatMul", x, self.constant(matrix.T), names=names)
             return self.op("Add", self.op("MatMul", x, self.constant(matrix.T)), self.constant(bias), names=names)
         rows, columns = matrix.shape
+        if self.many_rows:
+            values, scales = quantised(matrix, columns)
+            whole = (values[:, 0].T ^ np.uint8(128)).view(np.int8)
+            return self.op("DynamicQuantizeMatMul", x, self.constant(whole), self.constant(scales), names=names)
         block = block_of(columns)
         values, scales = quantised(matrix, block)
         return self.op(
@@ -141,11 +150,12 @@ def quantised(matrix: Floats, block: int) -> tuple[NDArray[np.uint8], Floats]:
 class _Trunk(Network):
     """A graph of the main network, but for how queries and keys are turned and attend."""
 
-    def __init__(self, config: ModelConfig, raw: Weights, bits: int, batch: str, heads: int, kv_heads: int) -> None:
-        """batch, heads, kv_heads: those of attention."""
+    def __init__(
+        self, config: ModelConfig, raw: Weights, bits: int, held: Any, batch: str, heads: int, kv_heads: int
+    ) -> None:
+        """held: the type of keys and values. batch, heads, kv_heads: those of attention."""
         super().__init__(config, raw, bits)
-        self.heads, self.kv_heads = heads, kv_heads
-        self.held = np.float32 if bits == 32 else np.int8
+        self.held, self.heads, self.kv_heads = held, heads, kv_heads
         self.room = (batch, kv_heads, "room", config.head_size)
         self.lengths, self.total = self.input("lengths", np.int32, (batch,)), self.input("total", np.int32, (1,))
 
@@ -216,14 +226,29 @@ def kept_scales(config: ModelConfig, raw: Weights, layer: int) -> tuple[Floats, 
     return np.tile(keys, 2) * step, np.maximum(values, 1e-6) * step
 
 
+def held_in(bits: int) -> Any:
+    """The type that the lanes' keys and values have."""
+    return np.float32 if bits == 32 else np.int8
+
+
+def made_whole(kept: Floats, scales: Sequence[tuple[Floats, Floats]]) -> NDArray[np.int8]:
+    """Exact keys and values [2, layers, kv_heads, steps, head_size] in the 127 levels of the lanes. scales:
+    `kept_scales` of every layer."""
+    levels = kept / np.array(scales).transpose(1, 0, 2)[:, :, None, None]
+    np.rint(levels, out=levels)
+    whole: NDArray[np.int8] = np.clip(levels, -127, 127, out=levels).astype(np.int8)
+    return whole
+
+
 def read(config: ModelConfig, raw: Weights, bits: int) -> bytes:
     """The graph that reads steps of one context.
 
     x: [1, steps, width] embedded steps. cos, sin: [steps * (heads + kv_heads), head_size / 2] of the rotations of
     every head of every step; places: [1, as many] 0, 1, 2, ... lengths: [1] steps known in all, less one; total:
-    and one. keys.i, values.i: [1, kv_heads, room, head_size], written to in place. state: [1, steps, width].
+    and one. keys.i, values.i: [1, kv_heads, room, head_size], exact, written to in place. state: [1, steps, width].
     """
-    c, g = config, _Trunk(config, raw, bits, "batch", config.heads, config.kv_heads)
+    c, g = config, _Trunk(config, raw, bits, np.float32, "batch", config.heads, config.kv_heads)
+    g.many_rows = bits == 8 and whole_products_are_exact()
     x = g.input("x", np.float32, ("batch", "steps", c.width))
     turns = [g.input(name, np.float32, ("turns", c.head_size // 2)) for name in ("cos", "sin")]
     places = g.input("places", np.int64, (1, "turns"))
@@ -259,7 +284,7 @@ def step(config: ModelConfig, raw: Weights, bits: int) -> bytes:
     To attention every key head of a lane is a lane of its own, since heads turn by different angles.
     """
     c, group = config, config.heads // config.kv_heads
-    g = _Trunk(config, raw, bits, "heads", group, 1)
+    g = _Trunk(config, raw, bits, held_in(bits), "heads", group, 1)
     x = g.input("x", np.float32, ("batch", "steps", c.width))
     turns = [g.input(name, np.float32, ("turns", c.head_size // 2)) for name in ("cos", "sin")]
     turns.append(g.input("places", np.int64, ("heads", 1)))
@@ -283,6 +308,21 @@ def step(config: ModelConfig, raw: Weights, bits: int) -> bytes:
 
     g.layers(x, attention)
     return g.to_bytes()
+
+
+@cache
+def whole_products_are_exact() -> bool:
+    """Whether this processor adds up products of eight-bit numbers in full. Those that lack instructions for it
+    (VNNI) stop at what sixteen bits hold; what is known of an instruction set differs, so it is tried."""
+    from onnxruntime import InferenceSession
+
+    g, length = Graph(), 64
+    x = g.input("x", np.uint8, ("rows", length))
+    g.op("MatMulInteger", x, g.constant(np.full((length, 1), 127, np.int8)), names=["y"])
+    g.output("y", np.int32, ("rows", 1))
+    session = InferenceSession(g.to_bytes(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": np.full((8, length), 255, np.uint8)})
+    return bool((found == 127 * 255 * length).all())
 
 
 # --- Fields ---------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ _TYPES = {
 }
 _CONTRIBUTED = (
     *("MatMulNBits", "GroupQueryAttention", "GatherBlockQuantized", "QuickGelu", "RotaryEmbedding"),
-    "SkipSimplifiedLayerNormalization",
+    *("DynamicQuantizeMatMul", "SkipSimplifiedLayerNormalization"),
 )
 Shape = Sequence[int | str]
 Attribute = int | float | str | Sequence[int]

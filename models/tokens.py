@@ -117,6 +117,11 @@ class Steps:
     def __len__(self) -> int:
         return len(self.time)
 
+    def part(self, first: int, stop: int | None = None) -> Steps:
+        """Some of the steps; the words go with the first."""
+        parts = {name: getattr(self, name)[first:stop] for name in Steps.__slots__ if name != "text"}
+        return Steps(**parts, text=NO_TEXT if first else self.text)
+
 
 class Header(NamedTuple):
     """What is said of the whole piece; 0 means not said. 1 = constant or on the grid, 2 = played."""

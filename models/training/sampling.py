@@ -163,21 +163,7 @@ class Corpus:
             ends_known=bool(rng.random() < 0.5),
             text=random_text(rng, item),
         )
-        return steps if len(steps) <= budget else cut(steps, budget)
-
-
-def cut(steps: Steps, length: int) -> Steps:
-    return Steps(
-        steps.facts[:length],
-        steps.time[:length],
-        steps.cell[:length],
-        steps.targets[:length],
-        steps.chord[:length],
-        steps.in_region[:length],
-        steps.hints[:length],
-        steps.onsets[:length],
-        steps.text,
-    )
+        return steps if len(steps) <= budget else steps.part(0, budget)
 
 
 def with_words(windows: list[tuple[Item, Steps]], own: bool) -> list[tuple[Item, Steps]]:
@@ -295,5 +281,5 @@ def fixed_windows(items: list[Item], length: int, per_piece: int, seed: int = 0)
             first = int(rng.integers(0, max(1, len(bars) - 8)))
             stop = choose_window(counts, first, int(length * 0.85))
             region = random_region(rng, first, stop, len(bars), len(piece.programs))
-            result.append((item, cut(build_steps(piece, region, first, stop), length)))
+            result.append((item, build_steps(piece, region, first, stop).part(0, length)))
     return result

@@ -358,8 +358,8 @@ def test_strength_0_is_the_base_and_strengths_add_up(weights: Path, adapter: Ada
     assert len({engine.model_hash, half.model_hash, whole.model_hash}) == 3
     steps = build_steps(random_piece(np.random.default_rng(seed), 4, 2, 6), np.zeros((4, 2), bool), 0, 4)
     both = engine.styled([(adapter, 0.5), (adapter, 0.5)])
-    assert np.abs(both.prefill(steps).keys - whole.prefill(steps).keys).max() < 1e-4
-    assert np.abs(both.prefill(steps).keys - engine.prefill(steps).keys).max() > 1e-3
+    assert np.abs(both.prefill(steps).exact - whole.prefill(steps).exact).max() < 1e-4
+    assert np.abs(both.prefill(steps).exact - engine.prefill(steps).exact).max() > 1e-3
     assert written(engine, seed) == written(Engine(weights, bits=32), seed)  # and the base is what it was
 
 
