@@ -101,11 +101,11 @@ def _read(path: Path) -> str:
 
 def sketch_options(arguments: Namespace) -> Options:
     """The common flags, with what a sketch is drawn with where nothing is said."""
-    from assistant.sketching import SAMPLING
+    from models.engine import FROM_NOTHING
 
     options = options_of(arguments)
     chance = {"temperature": arguments.temperature, "top_p": arguments.top_p}
-    sampling = SAMPLING._replace(**{name: value for name, value in chance.items() if value is not None})
+    sampling = FROM_NOTHING._replace(**{name: value for name, value in chance.items() if value is not None})
     return replace(options, sampling=sampling, progression=None)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from assistant.pipeline import Candidate, Options, Request, part_request, propose
 from models.constraints import Controls, Limits, Spot
-from models.engine import Sampling
+from models.engine import FROM_NOTHING
 from models.generators import Generator, Progress
 from models.score import Note, Score, Track
 from models.text.brief import Brief
@@ -48,7 +48,6 @@ from models.theory import Chord, ChordChange, Key, chord_track, parse_key
 FILL_EVERY = 4  # bars; the network writes the last of so many drum bars
 BOOGIE = "boogie"  # a bass that pianists play with their left hand
 WALKING = 3  # notes of a bass pattern's bar that are the network's, from which on it walks
-SAMPLING = Sampling(temperature=1.0, top_p=0.95)
 _FILL_PIECES = ("kick", "snare", "hat", "open", "floor", "low_tom", "tom", "high_tom", "crash", "ride")
 _OPTIONAL = ("hat", "ride", "open", "shaker", "tambourine", "pedal")  # what a fill may leave out of the pattern
 # Least and most notes of a 4/4 bar, by role, for density -2 to 2.
@@ -139,7 +138,7 @@ def sketch_request(brief: Brief, options: Options = Options()) -> Request | None
 def sketch(
     brief: Brief,
     generator: Generator,
-    options: Options = Options(sampling=SAMPLING),
+    options: Options = Options(sampling=FROM_NOTHING),
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Sketch]:

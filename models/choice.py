@@ -5,14 +5,14 @@ what comes next. Some drafts do so less than others. Each draft is described by 
 those of the music around the region; a table of weights, fitted on pieces of the training set so that the
 composer's own notes win over drafts (a conditional logit: McFadden, 1974; models/training/choosing.py), says how
 likely a composer is to have written it. The likeliest is the candidate, unless too much of it is known music
-(models/originality.py): where a track goes on, drafts are found in the training set oftener than composers are.
+(models/known_bars.py): drafts are found in the training set oftener than composers are.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 
 from models.architecture import CHOICE_FILE
 from models.errors import UserError
-from models.originality import known_share, lines, shipped_index
+from models.known_bars import shipped_bars, window_hashes
 from models.piece import DRUMS, DURATIONS, GRID
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 NEAR = 16  # bars before and after the region that it is held against
 LEAST_NOTES = 8  # that a track must have there to be compared with itself
 LOOK_BACK = 4  # bars in which a repetition is looked for
-COPIED = 2.0  # worth that is lost where every few notes are known from the training set
+COPIED = 5.0  # worth that is lost where every two bars are known from the training set
 FAR = 4.0  # spreads; what is further off counts as that
 MOST_AT_ONCE = 400  # notes that are compared pair by pair
 MARKS = (
@@ -79,10 +79,9 @@ class Choice:
         several."""
         around = Around(task)
         worth = self.worth(0 if around.known else 1, np.stack([around.marks(draft) for draft in drafts]))
-        if index := shipped_index():
+        if known := shipped_bars():
             notes = [np.array(draft, dtype=np.int32).reshape(-1, 7) for draft in drafts]
-            copied = [known_share(lines(replace(task.piece, notes=table)), index) for table in notes]
-            worth = worth - COPIED * np.array(copied)
+            worth -= COPIED * np.array([known.share(window_hashes(task.piece, table)) for table in notes])
         return int(np.argmax(worth))
 
     def worth(self, row: int, marks: Floats) -> Floats:

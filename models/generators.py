@@ -37,7 +37,7 @@ from models.tokens import (
 
 WINDOW = 640  # steps the network has seen at once in training
 MOST_BARS = 16  # of the region in one stretch
-DRAFTS = 3  # of each candidate, of which the best is kept
+DRAFTS = 4  # of each candidate, of which the best is kept
 DRAFT = 20_011  # sets the seeds of further drafts apart from those of other tries
 MOST_RECALLED = 9  # bars of what a long piece has said before
 RECALLED_SHARE = 0.35  # of the window's room that they may take

@@ -202,13 +202,6 @@ def shipped_index() -> Index | None:
     return Index.load(SHIPPED) if SHIPPED.exists() else None
 
 
-def known_share(found: Sequence[Line], index: Index) -> float:
-    """The share of some lines' kept numbers that are known; 0 where they have none."""
-    numbers = [line.hashes[kept(line.hashes)] for line in found]
-    every = np.concatenate([np.zeros(0, np.uint32), *numbers])
-    return float(index.knows(every).mean()) if len(every) else 0.0
-
-
 def longest_run(found: Sequence[Line], index: Index) -> Run:
     """The longest run that some lines share with what is known; what repeats within a run counts once."""
     best = NOTHING

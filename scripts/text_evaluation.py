@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 
 from assistant.pipeline import Options, load_generator
-from assistant.sketching import SAMPLING, sketch
+from assistant.sketching import sketch
 from key_finder import find_key
+from models.engine import FROM_NOTHING
 from models.errors import UserError
 from models.generators import Generator
 from models.midi_file import read_midi, write_midi
@@ -234,7 +235,7 @@ def score_of(row: dict[str, Any]) -> Score:
 
 def sketched(brief: Brief, generator: Generator, seed: int) -> Score:
     """One sketch, through the bytes of a MIDI file."""
-    made = sketch(brief, generator, Options(candidates=1, seed=seed, sampling=SAMPLING))[0]
+    made = sketch(brief, generator, Options(candidates=1, seed=seed, sampling=FROM_NOTHING))[0]
     return read_midi(write_midi(made.score)).score
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.pipeline import Options, part_request, propose
-from assistant.sketching import SAMPLING
+from models.engine import FROM_NOTHING
 from models.generators import Generator
 from models.midi_file import read_midi
 from models.score import Meter, Score, Tempo, Track
@@ -216,7 +216,7 @@ def drawn_drums(generator: Generator, text: str, strength: float | None) -> list
     """Drums of the network's own, whatever the text, at one tempo, so that only the words can tell it the genre."""
     drums = Track("Drums", 0, True, 9)
     score = Score(480, (drums,), (Tempo(0, 500_000),), (Meter(0, 4, 4),), length=BARS * 1920)
-    sampling = SAMPLING._replace(guidance=strength or 1.0)
+    sampling = FROM_NOTHING._replace(guidance=strength or 1.0)
     options = Options(candidates=DRAWN, seed=1, sampling=sampling)
     region = frozenset((bar, 0) for bar in range(BARS))
     request = part_request(score, region, options, frozenset({0}))

@@ -17,14 +17,15 @@ import numpy as np
 
 from models.baselines import MarkovGenerator, copied_rows
 from models.choice import MARKS, Choice
-from models.engine import Engine, Sampling
+from models.engine import FROM_NOTHING, Engine, Sampling
 from models.errors import UserError
 from models.generators import DRAFTS, Rows, Task, TransformerGenerator
+from models.known_bars import window_hashes
 from models.training import choosing
 from models.training.checkpoint import load_weights
 from models.training.choosing import ANSWERS
 from models.training.evaluation import cached_markov
-from models.training.evaluation_copying import share_known, training_windows, window_hashes
+from models.training.evaluation_copying import share_known, training_windows
 from models.training.evaluation_memory import Recall, first_bar_ms, measure, places
 from models.training.evaluation_music import (
     SCORES,
@@ -66,8 +67,8 @@ def add_commands(commands: Any, weights: Path) -> None:
         command.add_argument("--split", default="valid")
         command.add_argument("--pieces", type=int, default=pieces, metavar="N", help="fewer are quicker")
         command.add_argument("--candidates", type=int, default=4, help="answers of the network a piece")
-        command.add_argument("--temperature", type=float, default=Sampling().temperature)
-        command.add_argument("--top-p", type=float, default=Sampling().top_p)
+        command.add_argument("--temperature", type=float, help="as the assistant draws where it is not given")
+        command.add_argument("--top-p", type=float, help="the same")
         command.add_argument("--one-draft", action="store_true", help="keep the first draft instead of the best")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=1)
@@ -94,17 +95,25 @@ def _items(args: argparse.Namespace) -> tuple[list[Item], list[Item]]:
     return held_out, [item for item in items if item.info["split"] == "train"]
 
 
-def _writers(args: argparse.Namespace, training: Sequence[Item]) -> dict[str, Writer]:
-    """The network and, unless it is left out, the Markov baseline, which answers once."""
-    sampling = Sampling(args.temperature, args.top_p)
+def _sampling(args: argparse.Namespace, usual: Sampling = Sampling()) -> Sampling:
+    asked = {"temperature": args.temperature, "top_p": args.top_p}
+    return usual._replace(**{name: value for name, value in asked.items() if value is not None})
+
+
+def _writers(args: argparse.Namespace, training: Sequence[Item]) -> tuple[dict[str, Writer], dict[str, Writer]]:
+    """The network and, unless it is left out, the Markov baseline, which answers once: where there is music, and
+    where there is none. The baseline strays more than composers already and is drawn alike in both."""
     choice = None if args.one_draft else Choice.load(args.weights)
     generator = TransformerGenerator(Engine(args.weights), choice)
-    found = {NETWORK: writer(generator, args.candidates, sampling, args.seed)}
+    found, alone = (
+        {NETWORK: writer(generator, args.candidates, _sampling(args, usual), args.seed)}
+        for usual in (Sampling(), FROM_NOTHING)
+    )
     if not args.without_markov:
         say("the Markov baseline ...")
         model = cached_markov(training, args.shards, args.markov_cache, MARKOV_LENGTH, MARKOV_PER_PIECE)
-        found[MARKOV] = writer(MarkovGenerator(model), 1, sampling, args.seed)
-    return found
+        found[MARKOV] = alone[MARKOV] = writer(MarkovGenerator(model), 1, _sampling(args), args.seed)
+    return found, alone
 
 
 def _report(args: argparse.Namespace, title: str, tables: dict[str, list[Line]], more: dict[str, object]) -> None:
@@ -135,7 +144,7 @@ def _each(excerpts: Sequence[Excerpt], write: Writer, name: str) -> list[list[Ro
 
 def _tasks(args: argparse.Namespace) -> None:
     held_out, training = _items(args)
-    writers = _writers(args, training)
+    writers, _ = _writers(args, training)
 
     def copy(task: Task) -> list[Rows]:
         return [copied_rows(task)]
@@ -164,7 +173,7 @@ def _statistics(args: argparse.Namespace) -> None:
     held_out, training = _items(args)
     excerpts = frames(held_out, args.pieces)
     found = {COMPOSER: [statistics(excerpt.task.piece, excerpt.truth) for excerpt in excerpts]}
-    for name, write in _writers(args, training).items():
+    for name, write in _writers(args, training)[1].items():
         found[name] = [
             mean_line("", [statistics(e.task.piece, np.array(rows, dtype=np.int32)) for rows in answers]).figures
             for e, answers in zip(excerpts, _each(excerpts, write, name), strict=True)
@@ -186,9 +195,7 @@ def _choice(args: argparse.Namespace) -> None:
     choice = Choice.load(args.weights)
     if choice is None:
         raise UserError(f"{args.weights} has no table to choose by", "Make one with scripts/fit_choice.py.")
-    write = writer(
-        TransformerGenerator(Engine(args.weights)), ANSWERS, Sampling(args.temperature, args.top_p), args.seed
-    )
+    write = writer(TransformerGenerator(Engine(args.weights)), ANSWERS, _sampling(args), args.seed)
     found = choosing.groups(choosing.places(held_out, args.pieces), write, say)
     lines = choosing.marks_table(choice, found, DRAFTS)
     turned = [Line(mark, lines[0].count, {line.name: line.figures[mark] for line in lines}) for mark in MARKS]
@@ -242,12 +249,12 @@ def _copying(args: argparse.Namespace) -> None:
     say("the windows of the training set ...")
     known = training_windows(as_int32(item.piece) for item in training)
     say(f"{len(known):,} different ones")
-    writers = _writers(args, training)
+    going_on, alone = _writers(args, training)
     tables: dict[str, list[Line]] = {}
-    for kind, excerpts in {
-        "continued by 8 bars": continuations(held_out, args.pieces, 8),
-        "16 bars from nothing": frames(held_out, args.pieces // 3),
-    }.items():
+    for kind, excerpts, writers in (
+        ("continued by 8 bars", continuations(held_out, args.pieces, 8), going_on),
+        ("16 bars from nothing", frames(held_out, args.pieces // 3), alone),
+    ):
         windows = {COMPOSER: [window_hashes(e.task.piece, e.truth) for e in excerpts]}
         for name, write in writers.items():
             windows[name] = [

@@ -8,6 +8,10 @@ negative log likelihood of a cell, over all cells of a split. No chords are give
 As in the generator, one step of attention stands for everything that happens at a time, its embedding is the sum
 of facts, and a small decoder writes its fields one after the other, told outright how they lie to what sounded
 before (models.training.jsb_facts). What is trained here is for this table alone and never ships.
+
+So little music is soon known by heart. So networks are trained twice: the second ones are held against what the
+first ones together find likely of the same windows as well as against the notes (born-again networks: Furlanello et
+al., 2018). Nothing but the train split is learned from.
 """
 
 from __future__ import annotations
@@ -20,10 +24,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.architecture import ModelConfig, rotation_speeds
@@ -53,8 +60,10 @@ from models.training.muon import Muon
 from models.transformer import Block, RMSNorm, SwiGLU
 
 SIXTEENTH = 6  # grid ticks
-TRANSPOSITIONS = range(-3, 4)  # that a chorale is read in where several are averaged
 TEMPERATURES = (1.0, 1.1, 1.2, 1.3)  # what little data teaches is too sure of itself; validation picks one
+TAUGHT = 0.7  # share of what the first networks say in what the second ones are held against
+TEACHING_TEMPERATURE = 1.2  # of the first networks while they teach
+SECOND = 10  # lies between the seeds of the first networks and those of the second ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,18 +255,15 @@ def random_windows(seen: Sequence[Seen], config: JsbConfig, step: int) -> list[t
 
 @torch.no_grad()
 def nats_per_cell(
-    model: ChoraleTransformer, chorales: Sequence[Seen], shifts: Sequence[int] = (0,), temperature: float = 1.0
+    models: Sequence[ChoraleTransformer], chorales: Sequence[Seen], temperature: float = 1.0
 ) -> float:
-    """The mean over all cells, each chorale read as a whole, logits divided by the temperature. With several
-    transpositions the mean of the chances that the network gives in each of them counts."""
-    model.eval()
+    """The mean over all cells, each chorale read as a whole, logits divided by the temperature. Of several networks
+    the mean of the chances counts."""
     total = 0.0
     for seen in chorales:
-        each = []
-        for shift in shifts:
-            facts, target = batch_of([(seen, shift, 0, len(seen.chorale))])
-            each.append(-cell_nats(model(facts) / temperature, target, shift))
-        total -= float((torch.stack(each).logsumexp(0) - math.log(len(shifts))).sum())
+        facts, target = batch_of([(seen, 0, 0, len(seen.chorale))])
+        each = torch.stack([-cell_nats(model.eval()(facts) / temperature, target, 0) for model in models])
+        total -= float((each.logsumexp(0) - math.log(len(models))).sum())
     return total / (VOICES * sum(len(seen.chorale) for seen in chorales))
 
 
@@ -265,9 +271,11 @@ def train_chorales(
     chorales: dict[str, list[Chorale]],
     config: JsbConfig,
     report: Callable[[str], None] = print,
-    every: int = 200,
+    every: int = 100,
+    teachers: Sequence[ChoraleTransformer] = (),
 ) -> ChoraleTransformer:
-    """Train on the train split; the averaged weights that validation likes best come back."""
+    """Train on the train split, with teachers also on what they find likely there; the averaged weights that
+    validation likes best come back."""
     torch.manual_seed(config.seed)
     model = ChoraleTransformer(config)
     train, valid = ([repeats(chorale) for chorale in chorales[split]] for split in ("train", "valid"))
@@ -294,7 +302,10 @@ def train_chorales(
         facts, target = batch_of(random_windows(train, config, step))
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(facts)
-        loss = cell_nats(logits, target).sum() / (target >= 0).sum()
+        nats = cell_nats(logits, target)
+        if teachers:
+            nats = (1 - TAUGHT) * nats + TAUGHT * _nats_taught(logits, facts, target, teachers)
+        loss = nats.sum() / (target >= 0).sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         share = min(1.0, (step + 1) / config.warmup, (config.total - step) / fall)
@@ -310,7 +321,7 @@ def train_chorales(
         seen += loss.item()
         if (step + 1) % every == 0 or step + 1 == config.total:
             copy.load_state_dict(average)
-            found = nats_per_cell(copy, valid)
+            found = nats_per_cell([copy], valid)
             spent = time.monotonic() - began
             report(f"step {step + 1}: train {seen / every:.4f}, valid {found:.4f}, {spent:.0f} s")
             seen = 0.0
@@ -320,13 +331,23 @@ def train_chorales(
     return copy.eval()
 
 
+def _nats_taught(
+    logits: Tensor, facts: Facts[Tensor], target: Tensor, teachers: Sequence[ChoraleTransformer]
+) -> Tensor:
+    """Nats of every cell where what comes is as likely as teachers say: [batch, length, VOICES]."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        said = [(teacher(facts).float() / TEACHING_TEMPERATURE).softmax(-1) for teacher in teachers]
+    chances = torch.stack(said).mean(0)
+    return -(chances * logits.float().log_softmax(-1)).sum(-1) * (target >= 0)
+
+
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`jsb`, for scripts/evaluate.py."""
-    command = commands.add_parser("jsb", help="the public chorale benchmark: trains and measures, seed after seed")
+    command = commands.add_parser("jsb", help="the public chorale benchmark: trains and measures")
     command.add_argument("file", type=Path, metavar="FILE", help="jsb16.json or jsb16.json.zst")
     command.add_argument("--seeds", type=int, default=3, metavar="N")
     command.add_argument("--total", type=int, default=JsbConfig().total, metavar="STEPS", help="of training")
-    command.add_argument("--folder", type=Path, metavar="DIR", help="keep the figures of seeds that are done")
+    command.add_argument("--folder", type=Path, metavar="DIR", help="keep the networks that are trained")
     command.add_argument("--threads", type=int, default=1)
     command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
     command.set_defaults(run=_jsb)
@@ -334,47 +355,67 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _jsb(args: argparse.Namespace) -> None:
     chorales = read_chorales(args.file)
-    configs = [JsbConfig(total=args.total, seed=seed) for seed in range(1, args.seeds + 1)]
-    rows = [_kept(chorales, config, args.folder) for config in configs]
-    columns = list(rows[0])
-    mean = {column: sum(row[column] for row in rows) / len(rows) for column in columns}
+    seen = {split: [repeats(chorale) for chorale in chorales[split]] for split in ("valid", "test")}
+    lines: list[Line] = []
+    teachers: list[ChoraleTransformer] = []
+    for generation in ("first", "second"):
+        models = []
+        for seed in range(1, args.seeds + 1):
+            own = seed + (SECOND if teachers else 0)
+            config = JsbConfig(total=args.total, seed=own)
+            models.append(_kept(chorales, config, teachers, args.folder, f"{generation}-{seed}"))
+            lines.append(Line(f"{generation}, seed {seed}", *_measured(models[-1:], seen)))
+        own_lines = lines[-args.seeds :]
+        mean = [sum(getattr(line, name) for line in own_lines) / args.seeds for name in ("valid", "test")]
+        lines.append(Line(f"{generation}, mean", *mean))
+        lines.append(Line(f"{generation}, together", *_measured(models, seen)))
+        teachers = models
     print(f"Nats per cell on the chorale benchmark, {args.total} training steps\n")
-    print("seed".ljust(6) + "".join(column.rjust(20) for column in columns))
-    for name, row in [*((str(seed), row) for seed, row in enumerate(rows, start=1)), ("mean", mean)]:
-        print(name.ljust(6) + "".join(f"{row[column]:20.4f}" for column in columns))
+    print("".ljust(20) + "valid".rjust(10) + "test".rjust(10))
+    for line in lines:
+        print(f"{line.name:20}{line.valid:10.4f}{line.test:10.4f}")
     if args.json:
-        args.json.write_text(json.dumps({"seeds": rows, "mean": mean}, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps([line._asdict() for line in lines], indent=1) + "\n", encoding="utf-8")
 
 
-def _kept(chorales: dict[str, list[Chorale]], config: JsbConfig, folder: Path | None) -> dict[str, float]:
-    """What a seed comes to, from `folder` where it was measured before with the same training."""
-    if folder is None:
-        return _seed(chorales, config)
-    path = folder / f"seed-{config.seed}.json"
-    if path.exists():
-        kept = json.loads(path.read_text("utf-8"))
-        if kept["made_with"] != asdict(config):
-            raise UserError(f"{folder} holds figures of another training", "Name another --folder.")
-        return kept["figures"]
-    figures = _seed(chorales, config)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"made_with": asdict(config), "figures": figures}) + "\n", encoding="utf-8")
-    return figures
+class Line(NamedTuple):
+    """A line of the table: nats per cell."""
+
+    name: str
+    valid: float
+    test: float
 
 
-def _seed(chorales: dict[str, list[Chorale]], config: JsbConfig) -> dict[str, float]:
-    """Train with one seed and measure."""
+def _measured(models: Sequence[ChoraleTransformer], seen: dict[str, list[Seen]]) -> tuple[float, float]:
+    """Nats per cell on validation and test, at the temperature that validation likes best."""
+    found = {chosen: nats_per_cell(models, seen["valid"], chosen) for chosen in TEMPERATURES}
+    temperature = min(found, key=lambda chosen: found[chosen])
+    return found[temperature], nats_per_cell(models, seen["test"], temperature)
+
+
+def _kept(
+    chorales: dict[str, list[Chorale]],
+    config: JsbConfig,
+    teachers: Sequence[ChoraleTransformer],
+    folder: Path | None,
+    name: str,
+) -> ChoraleTransformer:
+    """A trained network, from `folder` where it was trained in the same way before."""
 
     def report(line: str) -> None:
-        print(f"seed {config.seed}, {line}", file=sys.stderr, flush=True)
+        print(f"{name}, {line}", file=sys.stderr, flush=True)
 
-    model = train_chorales(chorales, config, report)
-    seen = {split: [repeats(chorale) for chorale in chorales[split]] for split in ("valid", "test")}
-    found = {chosen: nats_per_cell(model, seen["valid"], (0,), chosen) for chosen in TEMPERATURES}
-    temperature = min(found, key=lambda chosen: found[chosen])
-    report(f"temperature {temperature}")
-    return {
-        split + name: nats_per_cell(model, seen[split], shifts, temperature)
-        for name, shifts in (("", (0,)), (" in 7 keys", TRANSPOSITIONS))
-        for split in ("valid", "test")
-    }
+    if folder is None:
+        return train_chorales(chorales, config, report, teachers=teachers)
+    path, made_with = folder / f"{name}.safetensors", json.dumps(asdict(config))
+    if not path.exists():
+        model = train_chorales(chorales, config, report, teachers=teachers)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(model.state_dict(), path, {"made_with": made_with})
+        return model
+    with safe_open(path, framework="pt") as file:
+        if (file.metadata() or {}).get("made_with") != made_with:
+            raise UserError(f"{folder} holds networks of another training", "Name another --folder.")
+    model = ChoraleTransformer(config)
+    model.load_state_dict(load_file(path))
+    return model.eval()

@@ -22,8 +22,9 @@ import numpy as np
 from models.adapters import read_adapter
 from models.engine import Engine, Sampling
 from models.generators import Generator, TransformerGenerator
+from models.known_bars import window_hashes
 from models.piece import Piece
-from models.training.evaluation_copying import share_known, training_windows, window_hashes
+from models.training.evaluation_copying import share_known, training_windows
 from models.training.evaluation_music import Excerpt, continuations, writer
 from models.training.shards import Item
 from models.training.style_intake import Parts

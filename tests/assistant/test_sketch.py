@@ -15,8 +15,9 @@ from assistant import pipeline
 from assistant.cli import main
 from assistant.editing import apply_exact, target_bars, target_tracks, thinned
 from assistant.pipeline import Options
-from assistant.sketching import SAMPLING, finish, sketch, sketch_request
+from assistant.sketching import finish, sketch, sketch_request
 from models.constraints import Controls
+from models.engine import FROM_NOTHING
 from models.errors import ControlError, UserError
 from models.midi_file import read_midi, save_midi
 from models.score import KeySignature, Note, Score, Track
@@ -115,7 +116,7 @@ TEXTS = (
 @pytest.mark.parametrize("text", TEXTS)
 def test_facts_hold_whatever_notes_are_drawn(text: str) -> None:
     brief = understand(text, plain=True)
-    made = sketch(brief, AnyNotes(), Options(candidates=2, seed=1, sampling=SAMPLING))
+    made = sketch(brief, AnyNotes(), Options(candidates=2, seed=1, sampling=FROM_NOTHING))
     scale = parse_key(brief.key).pitch_classes
     for one in made:
         score = one.score

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from models.choice import MARKS, Around, Choice, again, alike, clashes
 from models.engine import Engine, Sampling
 from models.errors import UserError
 from models.generators import DRAFT, DRAFTS, Rows, Task, TransformerGenerator
-from models.originality import Index
+from models.known_bars import KnownBars, window_hashes
 from models.piece import DRUMS, DURATIONS, GRID, Piece
 from models.training.choosing import KNOWN, Groups, fit, recognised
 from models.training.evaluation_music import task_of
@@ -126,11 +125,11 @@ def test_the_composers_win_under_the_fitted_table() -> None:
 def test_what_is_known_is_kept_only_where_it_is_much_better(monkeypatch: pytest.MonkeyPatch) -> None:
     task = line_task(MELODY)
     known, new = line(range(6, 8), MELODY), line(range(6, 8), [60, 67, 64, 71, 62, 69, 65, 72])
-    pieces = [replace(task.piece, notes=np.array(known, dtype=np.int32))]
-    monkeypatch.setattr("models.choice.shipped_index", lambda: Index.of(pieces))
+    windows = window_hashes(task.piece, np.array(known, dtype=np.int32))
+    monkeypatch.setattr("models.choice.shipped_bars", lambda: KnownBars.of(windows))
     assert table().best(task, [known, new]) == 1  # type: ignore[list-item]
     assert table(intervals=10.0).best(task, [known, new]) == 0  # type: ignore[list-item]
-    monkeypatch.setattr("models.choice.shipped_index", lambda: None)
+    monkeypatch.setattr("models.choice.shipped_bars", lambda: None)
     assert table().best(task, [known, new]) == 0  # type: ignore[list-item]
 
 

@@ -15,10 +15,11 @@ from models.architecture import SIZES
 from models.baselines import MarkovGenerator, copied_rows
 from models.choice import MARKS
 from models.engine import Sampling
+from models.known_bars import window_hashes
 from models.markov import MarkovModel
 from models.piece import DRUMS, Piece
 from models.training.checkpoint import export_weights, weights_digest
-from models.training.evaluation_copying import share_known, training_windows, window_hashes
+from models.training.evaluation_copying import share_known, training_windows
 from models.training.evaluation_music import (
     BETTER,
     SCORES,

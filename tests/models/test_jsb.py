@@ -193,16 +193,33 @@ def test_the_chances_of_a_cell_add_up_to_one(model: ChoraleTransformer) -> None:
     assert torch.isinf(cell_nats(logits, impossible, shift)).all()
 
 
-def test_several_transpositions_are_a_mixture(model: ChoraleTransformer) -> None:
+def test_several_networks_are_a_mixture(model: ChoraleTransformer) -> None:
     music = repeats(chorale(4))
+    other = ChoraleTransformer(CONFIG).eval()
 
-    def chances(shift: int) -> torch.Tensor:
-        facts, target = batch_of([(music, shift, 0, len(music.chorale))])
+    def chances(one: ChoraleTransformer) -> torch.Tensor:
+        facts, target = batch_of([(music, 0, 0, len(music.chorale))])
         with torch.no_grad():
-            return torch.exp(-cell_nats(model(facts), target, shift))
+            return torch.exp(-cell_nats(one(facts) / 1.2, target, 0))
 
-    mean = (chances(-1) + chances(2)) / 2
-    assert nats_per_cell(model, [music], (-1, 2)) == pytest.approx(float(-mean.log().mean()), abs=1e-4)
+    mean = (chances(model) + chances(other)) / 2
+    assert nats_per_cell([model, other], [music], 1.2) == pytest.approx(float(-mean.log().mean()), abs=1e-4)
+
+
+def test_what_is_taught_is_learned() -> None:
+    """By a network that is held against its teachers: nearer to what they find likely than one that is not."""
+    music = {split: [chorale(seed) for seed in range(3)] for split in ("train", "valid")}
+    other = {split: [chorale(seed) for seed in range(7, 10)] for split in ("train", "valid")}
+    teacher = train_chorales(other, CONFIG, lambda line: None)
+    facts, _ = batch_of([(repeats(chorale(1)), 0, 0, 24)])
+
+    def away(teachers: list[ChoraleTransformer]) -> float:
+        pupil = train_chorales(music, replace(CONFIG, total=40), lambda line: None, teachers=teachers)
+        with torch.no_grad():
+            said, wanted = (one(facts).log_softmax(-1) for one in (pupil, teacher))
+        return float((wanted.exp() * (wanted - said)).sum(-1).mean())
+
+    assert away([teacher]) < 0.8 * away([])
 
 
 def test_it_learns_and_keeps_what_validation_likes_best() -> None:
@@ -211,10 +228,12 @@ def test_it_learns_and_keeps_what_validation_likes_best() -> None:
     best = train_chorales({"train": music, "valid": music}, CONFIG, lines.append, every=20)
     found = [float(line.split("valid ")[1].split(",")[0]) for line in lines]
     assert len(found) == 3 and found[-1] < found[0] < np.log(CLASSES)
-    assert nats_per_cell(best, [repeats(one) for one in music]) == pytest.approx(min(found), abs=1e-3)
+    assert nats_per_cell([best], [repeats(one) for one in music]) == pytest.approx(min(found), abs=1e-3)
 
 
-def test_the_command_prints_a_row_a_seed_and_keeps_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_two_generations_and_keeps_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [[72, 67, 64, 48]] * 4 + [[74, 67, 62, 43]] * 4
     data = {split: [rows, rows[::-1]] for split in ("train", "valid", "test")}
     (tmp_path / "jsb16.json").write_text(json.dumps(data))
@@ -223,10 +242,14 @@ def test_the_command_prints_a_row_a_seed_and_keeps_them(tmp_path: Path, capsys: 
     assert main([*arguments, "--total", "2"]) == 0
     first = capsys.readouterr()
     report = json.loads((tmp_path / "out.json").read_text())
-    assert len(report["seeds"]) == 2 and f"{report['mean']['valid']:.4f}" in first.out
-    for column, mean in report["mean"].items():
-        assert mean == pytest.approx(sum(seed[column] for seed in report["seeds"]) / 2)
-        assert 0 < mean < np.log(CLASSES)
+    found = {line["name"]: line["valid"] for line in report}
+    assert list(found) == [
+        f"{g}, {n}" for g in ("first", "second") for n in ("seed 1", "seed 2", "mean", "together")
+    ]
+    assert all(f"{value:.4f}" in first.out and 0 < value < np.log(CLASSES) for value in found.values())
+    for generation in ("first", "second"):
+        mean = (found[f"{generation}, seed 1"] + found[f"{generation}, seed 2"]) / 2
+        assert found[f"{generation}, mean"] == pytest.approx(mean)
     assert main([*arguments, "--total", "2"]) == 0
     again = capsys.readouterr()
     assert again.out == first.out and "step" in first.err and "step" not in again.err

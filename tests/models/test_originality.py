@@ -16,6 +16,8 @@ from assistant.pipeline import Options, continue_request, propose
 from models.engine import Sampling
 from models.errors import ControlError, UserError
 from models.generators import Progress, Task
+from models.known_bars import SHIPPED as BARS
+from models.known_bars import KnownBars, shipped_bars, window_hashes
 from models.originality import GRAM, SHIPPED, WINDOW, Index, Run, kept, lines, longest_run, shipped_index
 from models.piece import DRUMS, Piece
 from models.training.sampling import transpose
@@ -162,6 +164,21 @@ def test_the_shipped_index_is_small_and_knows_the_human_baseline() -> None:
     assert longest_run(lines(melody(7, 200)), index).notes < 3 * GRAM
 
 
+def test_known_bars_are_all_found_and_few_others(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    known, other = (rng.integers(0, 1 << 64, 20_000, dtype=np.uint64) for _ in range(2))
+    bars = KnownBars.of(known)
+    bars.save(tmp_path / "bars")
+    again = KnownBars.load(tmp_path / "bars")
+    assert again.share(known) == 1 and again.share(other) == bars.share(other) < 0.02
+    assert again.share(known[:0]) == 0
+    (tmp_path / "bars").write_bytes(b"none")
+    with pytest.raises(UserError, match="known bars"):
+        KnownBars.load(tmp_path / "bars")
+    shipped = shipped_bars()
+    assert shipped is not None and shipped.share(other) < 0.02 and BARS.stat().st_size < 3_000_000
+
+
 class Quoting:
     """A generator that writes a line it knows, at first, and another one later."""
 
@@ -219,10 +236,10 @@ def test_the_index_is_made_from_shards(tmp_path: Path, capsys: pytest.CaptureFix
         for n in range(6)
     ]
     write_shards(items, tmp_path / "shards")
-    out = tmp_path / "index.safetensors"
-    assert make_index([str(tmp_path / "shards"), "--out", str(out)]) == 0
-    index = Index.load(out)
+    assert make_index([str(tmp_path / "shards"), "--out", str(tmp_path / "out")]) == 0
+    index, bars = Index.load(tmp_path / "out" / SHIPPED.name), KnownBars.load(tmp_path / "out" / BARS.name)
     assert longest_run(lines(items[0].piece), index).notes > 80
+    assert bars.share(window_hashes(items[0].piece)) == 1 and bars.share(window_hashes(items[2].piece)) < 0.1
     assert f"{len(index):,} numbers" in capsys.readouterr().out
     write_shards(items[:1], tmp_path / "few")
     assert make_index([str(tmp_path / "few"), "--out", str(tmp_path / "no")]) == 2
