@@ -166,7 +166,7 @@ function progress(state, busy) {
   const drafted = total && done >= total; // what is written from here on is not told, but compared with what there is
   const words = drafted ? "Trying for better ones…" : { asked: "Asking…", queued: "Waiting for its turn…" }[proposal.state];
   return html`<p class="progress">
-    <progress aria-label="Bars written" max="1" .value=${total ? done / total : 0}></progress>
+    <progress aria-label="Bars written" max="1" value=${drafted ? nothing : total ? done / total : 0}></progress>
     ${words ?? `${done} of ${total || "…"} bars`}
   </p>`;
 }
