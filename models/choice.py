@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 NEAR = 16  # bars before and after the region that it is held against
 LEAST_NOTES = 8  # that a track must have there to be compared with itself
 LOOK_BACK = 4  # bars in which a repetition is looked for
-COPIED = 5.0  # worth that is lost where every two bars are known from the training set
+COPIED = 5.0  # worth that is lost where every two bars are known from the training set, and not from the piece
 FAR = 4.0  # spreads; what is further off counts as that
 MOST_AT_ONCE = 400  # notes that are compared pair by pair
 MARKS = (
@@ -80,8 +80,10 @@ class Choice:
         around = Around(task)
         worth = self.worth(0 if around.known else 1, np.stack([around.marks(draft) for draft in drafts]))
         if known := shipped_bars():
-            notes = [np.array(draft, dtype=np.int32).reshape(-1, 7) for draft in drafts]
-            worth -= COPIED * np.array([known.share(window_hashes(task.piece, table)) for table in notes])
+            piece, own = task.piece, window_hashes(task.piece)
+            windows = [window_hashes(piece, np.array(draft).reshape(-1, 7)) for draft in drafts]
+            copied = [(known.has(each) & ~np.isin(each, own)).mean() if len(each) else 0.0 for each in windows]
+            worth -= COPIED * np.array(copied)
         return int(np.argmax(worth))
 
     def worth(self, row: int, marks: Floats) -> Floats:

@@ -92,12 +92,10 @@ class KnownBars:
         places = (low[:, None] + steps * high[:, None]) % np.uint64(8 * len(self.bits))
         return places.astype(np.int64)
 
-    def share(self, windows: Hashes) -> float:
-        """The share of some windows that are known; 0 where there is none."""
-        if not len(windows):
-            return 0.0
+    def has(self, windows: Hashes) -> NDArray[np.bool_]:
+        """Which of some windows are known: [n]."""
         places = self._places(windows)
-        return float((self.bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).all(axis=1).mean())
+        return np.asarray((self.bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).all(axis=1))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

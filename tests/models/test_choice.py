@@ -124,13 +124,21 @@ def test_the_composers_win_under_the_fitted_table() -> None:
 
 def test_what_is_known_is_kept_only_where_it_is_much_better(monkeypatch: pytest.MonkeyPatch) -> None:
     task = line_task(MELODY)
-    known, new = line(range(6, 8), MELODY), line(range(6, 8), [60, 67, 64, 71, 62, 69, 65, 72])
+    known, new = line(range(6, 8), [60, *MELODY]), line(range(6, 8), [60, 67, 64, 71, 62, 69, 65, 72])
     windows = window_hashes(task.piece, np.array(known, dtype=np.int32))
     monkeypatch.setattr("models.choice.shipped_bars", lambda: KnownBars.of(windows))
     assert table().best(task, [known, new]) == 1  # type: ignore[list-item]
     assert table(intervals=10.0).best(task, [known, new]) == 0  # type: ignore[list-item]
     monkeypatch.setattr("models.choice.shipped_bars", lambda: None)
     assert table().best(task, [known, new]) == 0  # type: ignore[list-item]
+
+
+def test_what_the_piece_has_already_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = line_task(MELODY[:8])  # goes round in two bars
+    again, new = line(range(6, 8), MELODY[:8]), line(range(6, 8), [60, 67, 64, 71, 62, 69, 65, 72])
+    both = [window_hashes(task.piece, np.array(rows, dtype=np.int32)) for rows in (again, new)]
+    monkeypatch.setattr("models.choice.shipped_bars", lambda: KnownBars.of(np.concatenate(both)))
+    assert table().best(task, [new, again]) == 1  # type: ignore[list-item]
 
 
 @pytest.fixture(scope="module")
