@@ -150,7 +150,7 @@ function chip(name, value, state, on) {
 /** What is locked, or how to lock. */
 function locks({ canLock, verb, locks: locked }, on) {
   if (!canLock || (verb !== "fill" && verb !== "vary")) return nothing;
-  if (!lockCount(locked)) return html`<span class="quiet">Draw around notes to keep them <kbd>l</kbd></span>`;
+  if (!lockCount(locked)) return html`<span class="quiet by-mouse">Draw around notes to keep them <kbd>l</kbd></span>`;
   return html`<span class="chip set locked">
     <span>Locked</span> ${lockedText(locked)}
     <button type="button" class="sign" aria-label="Unlock all notes" @click=${on.unlockAll}>×</button>
