@@ -84,7 +84,7 @@ class Sampling(NamedTuple):
 
 
 # Where there is no music around what is written the likeliest notes lead to themselves: see docs/quality.md.
-FROM_NOTHING = Sampling(temperature=1.2, top_p=0.95)
+FROM_NOTHING = Sampling(temperature=1.1, top_p=0.96)
 
 
 @dataclass(frozen=True, slots=True)
