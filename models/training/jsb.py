@@ -9,9 +9,9 @@ As in the generator, one step of attention stands for everything that happens at
 of facts, and a small decoder writes its fields one after the other, told outright how they lie to what sounded
 before (models.training.jsb_facts). What is trained here is for this table alone and never ships.
 
-So little music is soon known by heart. So networks are trained twice: the second ones are held against what the
-first ones together find likely of the same windows as well as against the notes (born-again networks: Furlanello et
-al., 2018). Nothing but the train split is learned from.
+So little music is soon known by heart. So there are generations of networks: those of a later one are held against
+what those before together find likely of the same windows, as well as against the notes (born-again networks:
+Furlanello et al., 2018). Nothing but the train split is learned from.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ from models.transformer import Block, RMSNorm, SwiGLU
 
 SIXTEENTH = 6  # grid ticks
 TEMPERATURES = (1.0, 1.1, 1.2, 1.3)  # what little data teaches is too sure of itself; validation picks one
-TAUGHT = 0.7  # share of what the first networks say in what the second ones are held against
-TEACHING_TEMPERATURE = 1.2  # of the first networks while they teach
-SECOND = 10  # lies between the seeds of the first networks and those of the second ones
+GENERATIONS = ("first", "second", "third")
+TAUGHT = 0.7  # share of what the networks before say in what a network is held against
+TEACHING_TEMPERATURE = 1.2  # of those, while they teach
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,11 +358,10 @@ def _jsb(args: argparse.Namespace) -> None:
     seen = {split: [repeats(chorale) for chorale in chorales[split]] for split in ("valid", "test")}
     lines: list[Line] = []
     teachers: list[ChoraleTransformer] = []
-    for generation in ("first", "second"):
+    for number, generation in enumerate(GENERATIONS):
         models = []
         for seed in range(1, args.seeds + 1):
-            own = seed + (SECOND if teachers else 0)
-            config = JsbConfig(total=args.total, seed=own)
+            config = JsbConfig(total=args.total, seed=10 * number + seed)
             models.append(_kept(chorales, config, teachers, args.folder, f"{generation}-{seed}"))
             lines.append(Line(f"{generation}, seed {seed}", *_measured(models[-1:], seen)))
         own_lines = lines[-args.seeds :]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from models.architecture import ModelConfig
 from models.errors import UserError
 from models.training.jsb import (
+    GENERATIONS,
     ChoraleTransformer,
     JsbConfig,
     batch_of,
@@ -231,7 +232,7 @@ def test_it_learns_and_keeps_what_validation_likes_best() -> None:
     assert nats_per_cell([best], [repeats(one) for one in music]) == pytest.approx(min(found), abs=1e-3)
 
 
-def test_the_command_prints_two_generations_and_keeps_them(
+def test_the_command_prints_all_generations_and_keeps_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [[72, 67, 64, 48]] * 4 + [[74, 67, 62, 43]] * 4
@@ -243,11 +244,10 @@ def test_the_command_prints_two_generations_and_keeps_them(
     first = capsys.readouterr()
     report = json.loads((tmp_path / "out.json").read_text())
     found = {line["name"]: line["valid"] for line in report}
-    assert list(found) == [
-        f"{g}, {n}" for g in ("first", "second") for n in ("seed 1", "seed 2", "mean", "together")
-    ]
+    names = ("seed 1", "seed 2", "mean", "together")
+    assert list(found) == [f"{generation}, {name}" for generation in GENERATIONS for name in names]
     assert all(f"{value:.4f}" in first.out and 0 < value < np.log(CLASSES) for value in found.values())
-    for generation in ("first", "second"):
+    for generation in GENERATIONS:
         mean = (found[f"{generation}, seed 1"] + found[f"{generation}, seed 2"]) / 2
         assert found[f"{generation}, mean"] == pytest.approx(mean)
     assert main([*arguments, "--total", "2"]) == 0
