@@ -61,7 +61,7 @@ from models.transformer import Block, RMSNorm, SwiGLU
 
 SIXTEENTH = 6  # grid ticks
 TEMPERATURES = (1.0, 1.1, 1.2, 1.3)  # what little data teaches is too sure of itself; validation picks one
-GENERATIONS = ("first", "second", "third")
+GENERATIONS = ("first", "second")
 TAUGHT = 0.7  # share of what the networks before say in what a network is held against
 TEACHING_TEMPERATURE = 1.2  # of those, while they teach
 
