@@ -69,7 +69,7 @@ class Network(Graph):
                 return self.op("MatMul", x, self.constant(matrix.T), names=names)
             return self.op("Add", self.op("MatMul", x, self.constant(matrix.T)), self.constant(bias), names=names)
         rows, columns = matrix.shape
-        if self.many_rows:
+        if self.many_rows and bias is None:
             values, scales = quantised(matrix, columns)
             whole = (values[:, 0].T ^ np.uint8(128)).view(np.int8)
             return self.op("DynamicQuantizeMatMul", x, self.constant(whole), self.constant(scales), names=names)
