@@ -111,4 +111,4 @@ class BitwigBench(RemoteBench):
         violations = self.double("state")["violations"]
         self.double.end()
         self.bridges.close()
-        assert violations == []
+        assert not violations, violations

@@ -93,4 +93,4 @@ class ReaperBench(RemoteBench):
         violations = self.state()["violations"]
         self.double.end()
         self.bridges.close()
-        assert violations == []
+        assert not violations, violations
