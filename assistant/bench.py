@@ -36,8 +36,8 @@ from models.score import Score
 PIECE = Path(__file__).parent / "demo" / "aloha-oe.mid"
 FIRST_BAR, BARS = 13, 8  # of the piece: where all of its parts sound
 NOTES_A_CELL = 6
-PIECES = 6  # of which the bench writes, each higher by a semitone
-PEER_TOKENS = 150
+PIECES = 24  # the same one, higher by a semitone each: a context that comes round again is forgotten by then
+SHORT = (57, 33)  # notes to read and to write, of a request that gives a peer next to nothing to read
 LOADED_SHARE = 0.8
 SIZES = ("small", "base")
 
@@ -107,18 +107,22 @@ class Peer:
             env=_environment(),
         )
         self.parameters = int(self._answer()["parameters"])
-        self.generate(5)
+        self.write(10, 1)
 
     def _answer(self) -> dict[str, float]:
         assert self._process.stdout is not None
         found: dict[str, float] = json.loads(self._process.stdout.readline())
         return found
 
-    def generate(self, tokens: int) -> Spent:
+    def write(self, known: int, notes: int) -> Spent:
+        """Read so many notes and write so many."""
+        from models.training.peer import TOKENS_A_NOTE
+
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{tokens}\n")
+        before, tokens = round(known * TOKENS_A_NOTE), round(notes * TOKENS_A_NOTE)
+        self._process.stdin.write(f"{before} {tokens}\n")
         self._process.stdin.flush()
-        return Spent(tokens, tokens, **self._answer())
+        return Spent(notes, tokens, **self._answer())
 
     def close(self) -> None:
         self._process.terminate()
@@ -277,26 +281,29 @@ def measure(folder: Path, rounds: int, peer_too: bool, say: Callable[[str], None
     engine = _Counting(folder)
     for candidates in (1, LANES):
         write(engine, candidates)
+    pieces = itertools.cycle(range(1, PIECES + 1))
     peer = Peer(engine) if peer_too else None
+    known = sum(len(track.notes) for track in request_for(1).score.tracks)
     ours: dict[int, list[Spent]] = {1: [], LANES: []}
     plain = _Counting(folder, bits=32)
     exactly: dict[int, list[Spent]] = {1: [], LANES: []}
     theirs: list[Spent] = []
+    shortly: list[Spent] = []
     read: list[float] = []
     complete: dict[int, list[float]] = {1: [], LANES: []}
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
         for candidates, spent in ours.items():
-            spent.append(write(engine, candidates, number % PIECES))
+            spent.append(write(engine, candidates, next(pieces)))
             complete[candidates].append(whole(engine, candidates))
         for candidates, spent in exactly.items():
-            spent.append(write(plain, candidates, number % PIECES))
+            spent.append(write(plain, candidates, next(pieces)))
         read.append(bandwidth())
         if peer:
-            theirs.append(peer.generate(PEER_TOKENS))
+            theirs.append(peer.write(known, ours[1][-1].count))
+            shortly.append(peer.write(*SHORT))
     if peer:
         peer.close()
-    pieces = itertools.count(PIECES)  # none that was read before: its context would be at hand
     latencies = {
         (count, warmed): [first_bar(engine, count, next(pieces), warmed) for _ in range(rounds)]
         for count in (1, LANES)
@@ -323,11 +330,10 @@ def measure(folder: Path, rounds: int, peer_too: bool, say: Callable[[str], None
 
     bars = []
     if theirs:
-        from models.training.peer import TOKENS_A_NOTE
-
-        lines.append(Line("peer, tokens", "1/cpu s", True, tuple(s.count / s.cpu for s in theirs)))
-        notes = [s.count / s.cpu / TOKENS_A_NOTE for s in theirs]
+        notes = [s.count / s.cpu for s in theirs]
+        few = [s.count / s.cpu for s in shortly]
         lines.append(Line("peer, notes", "1/cpu s", True, tuple(notes)))
+        lines.append(Line("peer with little to read, notes", "1/cpu s", True, tuple(few)))
         for count, wanted in ((1, 15), (LANES, 40)):
             found = median(s.count / s.cpu / n for s, n in zip(ours[count], notes, strict=True))
             bars.append(Bar(f"{count} over a peer", f"{wanted} x", f"{found:.1f} x", found >= wanted))

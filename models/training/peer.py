@@ -1,6 +1,6 @@
 """What a peer would ship: a Llama-shaped decoder over flat tokens, through transformers.generate, on one thread.
 
-    python -P -m models.training.peer serve PARAMETERS WIDTH LAYERS HEADS    a line in: how many tokens; a line out
+    python -P -m models.training.peer serve PARAMETERS WIDTH LAYERS HEADS    in: tokens before, tokens; out: seconds
     python -P -m models.training.peer weights SIZE FOLDER                    random weights of a size of ours
 
 It is what `descant bench` holds the engine against, and runs as a process of its own.
@@ -15,11 +15,11 @@ from pathlib import Path
 
 TOKENS_A_NOTE = 4.5  # of a flat encoding (REMI+) on POP909
 VOCABULARY = 1000
-CONTEXT = 256  # tokens before the first one that is generated
 
 
 def serve(parameters: int, width: int, layers: int, heads: int) -> None:
-    """Generate as many tokens as each line of the input says; answer with seconds on the clock and of processor."""
+    """Read and generate as many tokens as each line of the input says; answer with seconds on the clock and of
+    processor."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -35,12 +35,13 @@ def serve(parameters: int, width: int, layers: int, heads: int) -> None:
         max_position_embeddings=4096,
     )
     model = LlamaForCausalLM(config).eval()
-    prompt = torch.randint(0, VOCABULARY, (1, CONTEXT))
     print(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}), flush=True)
     for line in sys.stdin:
+        before, tokens = map(int, line.split())
+        prompt = torch.randint(0, VOCABULARY, (1, before))
         clock, processor = time.perf_counter(), time.process_time()
         with torch.inference_mode():
-            model.generate(prompt, max_new_tokens=int(line), do_sample=True, eos_token_id=None, pad_token_id=0)
+            model.generate(prompt, max_new_tokens=tokens, do_sample=True, eos_token_id=None, pad_token_id=0)
         spent = {"wall": time.perf_counter() - clock, "cpu": time.process_time() - processor}
         print(json.dumps(spent), flush=True)
 
