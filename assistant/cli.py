@@ -10,15 +10,19 @@ NumPy and the network are loaded by the commands that need them, so that help an
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from assistant.asking import build_request, describe_request
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 DEMO_PIECE = Path(__file__).parent / "demo" / "aloha-oe.mid"
 DEMO_FOLDER = "descant-demo"
 MOST_WARNINGS = 3
+IMPORT_WAIT = 0.05  # seconds until Ctrl-C is tried again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # names that the terminal's encoding lacks must not stop anything
             stream.reconfigure(errors="backslashreplace")
     try:
-        _run(parse_arguments(sys.argv[1:] if argv is None else argv))
+        with _interrupts_after_imports():
+            _run(parse_arguments(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return 0
     except UserError as error:
@@ -67,6 +73,34 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "Please report it with this line and what you asked for; DESCANT_DEBUG=1 tells more.",
             )
         return 1
+
+
+@contextmanager
+def _interrupts_after_imports() -> Iterator[None]:
+    """Ctrl-C waits for a module that is being loaded: compiled ones make other errors of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        inner = frame
+        while inner:
+            if inner.f_globals.get("__name__") == "importlib._bootstrap":
+                again = threading.Timer(IMPORT_WAIT, _thread.interrupt_main)
+                again.daemon = True
+                again.start()
+                return
+            inner = inner.f_back
+        signal.default_int_handler(number, frame)
+
+    if usual is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        if usual is signal.default_int_handler:
+            signal.signal(signal.SIGINT, usual)
 
 
 def _complain(message: str, hint: str = "") -> None:

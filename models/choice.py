@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 
 from models.architecture import CHOICE_FILE
 from models.errors import UserError
-from models.known_bars import shipped_bars, window_hashes
+from models.known_bars import Recogniser
 from models.piece import DRUMS, DURATIONS, GRID
 
 if TYPE_CHECKING:
@@ -79,11 +79,9 @@ class Choice:
         several."""
         around = Around(task)
         worth = self.worth(0 if around.known else 1, np.stack([around.marks(draft) for draft in drafts]))
-        if known := shipped_bars():
-            piece, own = task.piece, window_hashes(task.piece)
-            windows = [window_hashes(piece, np.array(draft).reshape(-1, 7)) for draft in drafts]
-            copied = [(known.has(each) & ~np.isin(each, own)).mean() if len(each) else 0.0 for each in windows]
-            worth -= COPIED * np.array(copied)
+        recogniser = Recogniser(task.piece)
+        known = [recogniser.known(draft) for draft in drafts]
+        worth -= COPIED * np.array([each.mean() if len(each) else 0.0 for each in known])
         return int(np.argmax(worth))
 
     def worth(self, row: int, marks: Floats) -> Floats:

@@ -428,14 +428,22 @@ class Draft:
         self.rows: list[tuple[int, int, int, int, int, int, int]] = []  # as Piece.notes
         self.in_cell = 0  # notes written in the current cell
         self.place = (-1, -1)  # bar and track of the current cell
+        self.free = True  # whether nothing of the current cell's notes is given
 
     def enter(self, bar: int, track: int) -> Cell:
         """Begin a cell; the methods below speak of the cell entered last."""
         self.place = (bar, track)
         self.cell = self._rules.cells[self.place]
         self._room = self.cell.room()
+        self._ends_before = dict(self._ends)
         self.in_cell = 0
         return self.cell
+
+    def leave(self) -> None:
+        """Forget the current cell, to be begun anew."""
+        del self.rows[len(self.rows) - self.in_cell :]
+        self._ends = self._ends_before
+        self.in_cell, self.place = 0, (-1, -1)
 
     def _must_sound(self) -> bool:
         """Whether the cell is the last chance for something that may not stay silent."""

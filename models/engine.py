@@ -137,6 +137,7 @@ class Lanes:
         self.lengths = np.zeros((count, c.kv_heads), dtype=np.int32)
         self.lengths[: len(contexts)] = np.array([[context.length] for context in contexts])
         self.idle = np.arange(count) >= len(contexts)
+        self._marks: dict[int, tuple[Ints, Floats]] = {}
         self._count_lengths()
         self.recent = np.zeros((count, RECENT, c.width), dtype=np.float32)
         shape = (2, c.layers, count, c.kv_heads, self._longest + room, c.head_size)
@@ -174,6 +175,15 @@ class Lanes:
     def dismiss(self, lane: int) -> None:
         """A lane has nothing more to write."""
         self.idle[lane], self.lengths[lane] = True, 0
+        self._count_lengths()
+
+    def mark(self, lane: int) -> None:
+        """Remember where a lane is."""
+        self._marks[lane] = (self.lengths[lane].copy(), self.recent[lane].copy())
+
+    def rewind(self, lane: int) -> None:
+        """A lane goes back to where it was marked."""
+        self.lengths[lane], self.recent[lane] = self._marks[lane]
         self._count_lengths()
 
     def _count_lengths(self) -> None:
@@ -580,9 +590,11 @@ class Engine:
         sampling: Sampling,
         cancelled: Callable[[], bool] = lambda: False,
         wordless: Sequence[Context] = (),
+        stale: Callable[[Draft], bool] = lambda _: False,
     ) -> Iterator[CellDone]:
         """Fill the plan's cells in up to LANES drafts at once, each from its context, the notes in that context and
         its own random numbers. wordless: the same contexts without the words, for guidance; then LANES / 2 drafts.
+        stale: whether the cell that a draft has finished is to be written once more; it is asked once a cell.
 
         Yields as cells are finished. Raises Cancelled within a step of `cancelled()` turning true.
         """
@@ -600,6 +612,12 @@ class Engine:
         time = np.zeros(count, dtype=np.int32)
         facts[: len(drafts)], time[: len(drafts)] = plan.headers.facts[0], plan.headers.time[0]
         writing = list(range(len(drafts)))
+
+        def both(i: int) -> tuple[int, ...]:
+            """The lanes of a draft, with and without the words."""
+            return (i, i + apart) if wordless else (i,)
+
+        fresh = [True] * len(drafts)  # whether the lane's cell is written for the first time
         while writing:
             if cancelled():
                 raise Cancelled
@@ -621,16 +639,25 @@ class Engine:
                     facts[i], time[i] = _note_step(drafts[i], plan)
                     continue
                 if kinds[at[i]] == TRACK_TARGET:
+                    fresh[i] = not (fresh[i] and stale(drafts[i]))
+                    if not fresh[i]:
+                        drafts[i].leave()
+                        lookout.leave(i)
+                        for lane in both(i):
+                            lanes.rewind(lane)
+                        facts[i], time[i] = plan.headers.facts[at[i]], plan.headers.time[at[i]]
+                        continue
                     yield CellDone(i, *drafts[i].place)
                 at[i] += 1
                 if at[i] < len(kinds):
                     facts[i], time[i] = plan.headers.facts[at[i]], plan.headers.time[at[i]]
+                    for lane in both(i):
+                        lanes.mark(lane)
                 else:
                     facts[i] = 0
                     writing.remove(i)
-                    lanes.dismiss(i)
-                    if wordless:
-                        lanes.dismiss(i + apart)
+                    for lane in both(i):
+                        lanes.dismiss(lane)
 
 
 def _read_memory(folder: Path) -> list[dict[str, NDArray[Any]]]:

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.adapters import Adapter
-from models.choice import Choice
+from models.choice import Around, Choice
 from models.constraints import Draft, Rules
 from models.engine import LANES, Context, Engine, Plan, Sampling
 from models.errors import Cancelled
 from models.hints import Notes, note_table
+from models.known_bars import Recogniser
 from models.piece import Piece
 from models.recall import passage_like, with_passage
 from models.tokens import (
@@ -141,10 +142,12 @@ class TransformerGenerator:
         lanes = LANES // 2 if sampling.guidance != 1 and len(task.text) else LANES
         choice = self._choice if sampling.temperature > 0 else None
         drafts = DRAFTS if choice else 1
+        going_on = choice is not None and Around(task).known
+        stale = Recogniser(task.piece).knows_last if going_on else _never
         drawn = [(*seed, *((DRAFT, draft) if draft else ())) for draft in range(drafts) for seed in seeds]
         heard: list[list[Progress]] = [[] for _ in drawn]
         for first in range(0, len(drawn), lanes):
-            for progress in self._generate_group(task, drawn[first : first + lanes], sampling, cancelled):
+            for progress in self._generate_group(task, drawn[first : first + lanes], sampling, cancelled, stale):
                 progress = progress._replace(candidate=progress.candidate + first)
                 heard[progress.candidate].append(progress)
                 if progress.candidate < len(seeds):
@@ -158,7 +161,12 @@ class TransformerGenerator:
                 yield from (progress._replace(candidate=candidate) for progress in mine[best])
 
     def _generate_group(
-        self, task: Task, seeds: Sequence[Sequence[int]], sampling: Sampling, cancelled: Callable[[], bool]
+        self,
+        task: Task,
+        seeds: Sequence[Sequence[int]],
+        sampling: Sampling,
+        cancelled: Callable[[], bool],
+        stale: Callable[[Draft], bool],
     ) -> Iterator[Progress]:
         drafts = [task.rules.draft() for _ in seeds]
         randoms = [np.random.default_rng(seed) for seed in seeds]
@@ -177,14 +185,19 @@ class TransformerGenerator:
                 contexts[-1] *= len(drafts) // len(seen)
             first, last = views[0][0], len(views[0]) - 1
             notes = [views[0][min(i, last)].notes for i in range(len(drafts))]
+            wordless = contexts[1] if guided else ()
             writing = self._engine.write(
-                contexts[0], notes, first.plan, drafts, randoms, sampling, cancelled, *contexts[1:]
+                contexts[0], notes, first.plan, drafts, randoms, sampling, cancelled, wordless, stale
             )
             for cell in writing:
                 if cell.track == first.last_track[cell.bar]:
                     done = reported[cell.candidate] = reported[cell.candidate] + 1
                     rows = _rows_of_last_bar(drafts[cell.candidate])
                     yield Progress(cell.candidate, cell.bar, done, len(task.bars), rows)
+
+
+def _never(_: Draft) -> bool:
+    return False
 
 
 def _rows_of_last_bar(draft: Draft) -> Rows:

@@ -11,8 +11,10 @@ not, one window in a hundred or so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from models.constraints import Draft
 from models.errors import UserError
 from models.piece import DRUMS, Piece
 
 Hashes = NDArray[np.uint64]
+Row = tuple[int, int, int, int, int, int, int]  # as Piece.notes has it
 LEAST_NOTES = 4
 BITS_A_WINDOW = 10
 PROBES = 7  # bits that a window sets
@@ -115,3 +119,26 @@ class KnownBars:
 def shipped_bars() -> KnownBars | None:
     """Those of the training set, where they are installed."""
     return KnownBars.load(SHIPPED) if SHIPPED.exists() else None
+
+
+class Recogniser:
+    """Tells what of the notes that are written into a piece is known, and is not the piece's own."""
+
+    def __init__(self, piece: Piece) -> None:
+        self._piece, self._known, self._own = piece, shipped_bars(), window_hashes(piece)
+
+    def known(self, rows: Sequence[Row]) -> NDArray[np.bool_]:
+        """Which of the windows of notes (as Piece.notes) are known: [n]."""
+        windows = window_hashes(self._piece, np.array(rows, dtype=np.int64).reshape(-1, 7))
+        if self._known is None:
+            return np.zeros(len(windows), dtype=bool)
+        return self._known.has(windows) & ~np.isin(windows, self._own)
+
+    def knows_last(self, draft: Draft) -> bool:
+        """Whether the cell that a draft has finished and the one before it on the track are known."""
+        bar, track = draft.place
+        rows = list(takewhile(lambda row: row[0] >= bar - 1, reversed(draft.rows)))
+        rows = [row for row in rows if row[1] == track]
+        if len(rows) < LEAST_NOTES or rows[-1][0] == bar or not draft.free:
+            return False
+        return bool(self.known(rows)[0])

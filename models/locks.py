@@ -376,7 +376,13 @@ class LockedDraft(Draft):
 
     def enter(self, bar: int, track: int) -> Cell:
         self._lock, self._at, self._now = self._locks.locks.get((bar, track)), 0, None
+        self._upper_before = dict(self._upper)
+        self.free = self._lock is None
         return super().enter(bar, track)
+
+    def leave(self) -> None:
+        super().leave()
+        self._upper = self._upper_before
 
     def _next(self) -> Anchor | None:
         lock = self._lock

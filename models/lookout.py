@@ -68,6 +68,10 @@ class Lookout:
         self._past.begin[lane] = begin
         self._past.start[0, lane], self._past.pitch[0, lane] = here.latest
 
+    def leave(self, lane: int) -> None:
+        """A lane forgets the cell it is in, and begins it anew."""
+        self._lanes[lane].leave()
+
     def look(self, lanes: Sequence[int]) -> None:
         """Fill in what is told before the position is drawn."""
         for lane in lanes:
@@ -110,6 +114,7 @@ class _Lane:
     def enter(self, bar: int, track: int, begin: int, length: int) -> None:
         """Begin a cell; all notes so far are of cells before it, or not of the region."""
         self._bar, self._track, self._begin, self._length = bar, track, begin, length
+        self._count_before = self._count
         self.program = self._programs[track]
         self._order = int(cell_order(np.array(bar), np.array(self._slots[track])))
         table = self._table[:, : self._count]
@@ -130,6 +135,10 @@ class _Lane:
         counts = np.bincount(heard % 12, minlength=12).astype(np.float32)
         self.profile = int(pack_profile(counts[None])[0])
         self._after = NONE  # position * 256 + pitch of the cell's last note
+
+    def leave(self) -> None:
+        """Forget the notes of the cell."""
+        self._count = self._count_before
 
     def _look_back(self, own: IntArray, code: IntArray, bar: int) -> None:
         """The track's last notes, and what the cell's first note is heard against."""

@@ -15,7 +15,7 @@ from models.choice import MARKS, Around, Choice, again, alike, clashes
 from models.engine import Engine, Sampling
 from models.errors import UserError
 from models.generators import DRAFT, DRAFTS, Rows, Task, TransformerGenerator
-from models.known_bars import KnownBars, window_hashes
+from models.known_bars import KnownBars, Recogniser, window_hashes
 from models.piece import DRUMS, DURATIONS, GRID, Piece
 from models.training.choosing import KNOWN, Groups, fit, recognised
 from models.training.evaluation_music import task_of
@@ -126,10 +126,10 @@ def test_what_is_known_is_kept_only_where_it_is_much_better(monkeypatch: pytest.
     task = line_task(MELODY)
     known, new = line(range(6, 8), [60, *MELODY]), line(range(6, 8), [60, 67, 64, 71, 62, 69, 65, 72])
     windows = window_hashes(task.piece, np.array(known, dtype=np.int32))
-    monkeypatch.setattr("models.choice.shipped_bars", lambda: KnownBars.of(windows))
+    monkeypatch.setattr("models.known_bars.shipped_bars", lambda: KnownBars.of(windows))
     assert table().best(task, [known, new]) == 1  # type: ignore[list-item]
     assert table(intervals=10.0).best(task, [known, new]) == 0  # type: ignore[list-item]
-    monkeypatch.setattr("models.choice.shipped_bars", lambda: None)
+    monkeypatch.setattr("models.known_bars.shipped_bars", lambda: None)
     assert table().best(task, [known, new]) == 0  # type: ignore[list-item]
 
 
@@ -137,8 +137,26 @@ def test_what_the_piece_has_already_is_no_copy(monkeypatch: pytest.MonkeyPatch) 
     task = line_task(MELODY[:8])  # goes round in two bars
     again, new = line(range(6, 8), MELODY[:8]), line(range(6, 8), [60, 67, 64, 71, 62, 69, 65, 72])
     both = [window_hashes(task.piece, np.array(rows, dtype=np.int32)) for rows in (again, new)]
-    monkeypatch.setattr("models.choice.shipped_bars", lambda: KnownBars.of(np.concatenate(both)))
+    monkeypatch.setattr("models.known_bars.shipped_bars", lambda: KnownBars.of(np.concatenate(both)))
     assert table().best(task, [new, again]) == 1  # type: ignore[list-item]
+
+
+def test_a_bar_is_known_with_the_one_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = line_task(MELODY)
+    known, new = line(range(6, 8), [60, *MELODY]), line(range(6, 8), [60, 67, 64, 71, 62, 69, 65, 72])
+    windows = window_hashes(task.piece, np.array(known, dtype=np.int32))
+    monkeypatch.setattr("models.known_bars.shipped_bars", lambda: KnownBars.of(windows))
+    recogniser = Recogniser(task.piece)
+
+    def last(rows: list[tuple[int, ...]], place: tuple[int, int] = (7, 0), free: bool = True) -> bool:
+        draft = task.rules.draft()
+        draft.rows, draft.place, draft.free = rows, place, free  # type: ignore[assignment]
+        return recogniser.knows_last(draft)
+
+    half = [row for row in known if row[0] == 6]
+    assert last(known) and last([*line(range(2, 4), MELODY), *known])
+    assert not last(new) and not last(known, free=False) and not last(known, (7, 1))
+    assert not last(half, (6, 0)) and not last(known[len(half) :])
 
 
 @pytest.fixture(scope="module")

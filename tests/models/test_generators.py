@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.constraints import Controls, Rules
+from assistant.operations import vary_request
+from assistant.pipeline import task_of
+from models.constraints import Controls, Draft, Rules
 from models.engine import Context, Engine, Sampling
 from models.generators import (
     MOST_BARS,
@@ -22,8 +24,9 @@ from models.generators import (
     stretches,
     window_around,
 )
+from models.midi_file import read_midi
 from models.piece import DURATIONS
-from models.tokens import MAX_TRACKS, NOTE, OFFSET, TRACK, TRACK_FILL, Steps, step_counts
+from models.tokens import MAX_TRACKS, NOTE, OFFSET, TEXT_WIDTH, TRACK, TRACK_FILL, Steps, step_counts
 from tests.builders import random_task, tiny_generator
 
 seeds = st.integers(0, 2**32 - 1)
@@ -114,6 +117,36 @@ def test_each_bar_is_reported_once_with_its_notes(folder: Path, seed: int, bars:
             places = [row[1:4] for row in p.rows]
             assert places == sorted(set(places))
             assert all(0 <= row[4] < len(DURATIONS) for row in p.rows)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+@pytest.mark.parametrize("kind", ["wide", "long", "locked"])
+def test_a_cell_that_is_written_once_more_begins_where_it_did_before(
+    folder: Path, data_dir: Path, kind: str, guidance: float
+) -> None:
+    """Without chance the second time is the first time again, in every cell."""
+    if kind == "locked":
+        score = read_midi(data_dir / "string-quartet.mid").score
+        task = task_of(vary_request(score, [0, 1], (1, 6), 1.0, "contour"))
+    else:
+        task = wide_task(1, *((5, 4) if kind == "wide" else (40, 2)))
+    text = np.zeros((1, TEXT_WIDTH), dtype=np.float32)
+    task = replace(task, text=text + 0.1)
+    generator, sampling = TransformerGenerator(Engine(folder)), Sampling(temperature=0.0, guidance=guidance)
+    asked: list[tuple[int, int]] = []
+
+    def written(again: bool) -> list[Progress]:
+        def stale(draft: Draft) -> bool:
+            asked.append(draft.place)
+            return again
+
+        return list(generator._generate_group(task, [(1, 0), (1, 1)], sampling, lambda: False, stale))
+
+    once, twice = written(False), written(True)
+    assert sum(len(progress.rows) for progress in once) > 20
+    assert twice == once
+    cells = 2 * int(task.region.sum())
+    assert len(asked) == 2 * cells and Counter(asked[:cells]) == Counter(asked[cells:])
 
 
 def notes_shown(steps: Steps) -> set[tuple[int, int]]:

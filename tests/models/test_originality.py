@@ -74,7 +74,8 @@ def test_a_copied_run_is_found_in_any_key(seed: int, length: int, semitones: int
 def test_what_is_not_copied_is_not_found(seed: int) -> None:
     index = Index.of([melody(seed, 120)])
     assert longest_run(lines(melody(seed + 50_000, 120)), index) == Run(0, 0)
-    assert longest_run(lines(melody(seed, 120)), index).notes >= 120 - 2 * WINDOW
+    # Both ends can lose a window, and a third where notes say the same over and over, which leaves no trace.
+    assert longest_run(lines(melody(seed, 120)), index).notes >= 120 - 3 * WINDOW
 
 
 def test_drums_are_not_transposed_and_trills_are_everybodys() -> None:
