@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 NEAR = 16  # bars before and after the region that it is held against
 LEAST_NOTES = 8  # that a track must have there to be compared with itself
 LOOK_BACK = 4  # bars in which a repetition is looked for
-COPIED = 5.0  # worth that is lost where every two bars are known from the training set, and not from the piece
+COPIED = (2.0, 5.0)  # worth that is lost where every two bars are known, and not from the piece; by row of a table
 FAR = 4.0  # spreads; what is further off counts as that
 MOST_AT_ONCE = 400  # notes that are compared pair by pair
 MARKS = (
@@ -78,10 +78,11 @@ class Choice:
         """The number of the draft that a composer would soonest have written, and nobody yet has; the first of
         several."""
         around = Around(task)
-        worth = self.worth(0 if around.known else 1, np.stack([around.marks(draft) for draft in drafts]))
+        row = 0 if around.known else 1
+        worth = self.worth(row, np.stack([around.marks(draft) for draft in drafts]))
         recogniser = Recogniser(task.piece)
         known = [recogniser.known(draft) for draft in drafts]
-        worth -= COPIED * np.array([each.mean() if len(each) else 0.0 for each in known])
+        worth -= COPIED[row] * np.array([each.mean() if len(each) else 0.0 for each in known])
         return int(np.argmax(worth))
 
     def worth(self, row: int, marks: Floats) -> Floats:

@@ -1,7 +1,9 @@
 """Installs what tests need, then runs lint, types and tests: `python3 scripts/test.py [pytest arguments]`.
 
-Arguments go to pytest, which runs in the repository's root. Every stage runs even when one before it has
-failed; the exit code is 0 only when all have passed. With CI=true a missing program is a failure.
+Arguments go to pytest, which runs in the repository's root. Without any, the tests of models, which hang on
+nobody's time, run side by side on all cores; those of servers, ports and the page follow one by one. Every stage
+runs even when one before it has failed; the exit code is 0 only when all have passed. With CI=true a missing
+program is a failure.
 """
 
 import os
@@ -9,12 +11,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from environment import ROOT, SECONDS_TO_TEST, Environment, SetupError
 
+SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal", "tests/models")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a process each core is enough
 EXTRAS = frozenset({"dev", "link", "text", "train"})
 
 # What the tests need beyond Python: Debian's package, and the file or command that shows it is there.
@@ -39,8 +43,12 @@ def main() -> int:
         "lint": partial(_tool, environment, ["ruff", "check", "."]),
         "format": partial(_tool, environment, ["ruff", "format", "--check", "."]),
         "types": partial(_tool, environment, ["mypy", "models", "assistant", "integrations", "scripts"]),
-        "tests": partial(_tool, environment, ["pytest", "-q", *sys.argv[1:]]),
     }
+    if sys.argv[1:]:
+        stages["tests"] = partial(_tool, environment, ["pytest", "-q", *sys.argv[1:]])
+    else:
+        stages["model tests"] = partial(_tool, environment, ["pytest", "-q", *SIDE_BY_SIDE], ONE_THREAD)
+        stages["other tests"] = partial(_tool, environment, ["pytest", "-q", "--ignore=tests/models"])
 
     report: list[tuple[str, bool, float]] = []
     for stage, run in stages.items():
@@ -91,9 +99,9 @@ def _missing_packages() -> list[str]:
     ]
 
 
-def _tool(environment: Environment, arguments: list[str]) -> bool:
+def _tool(environment: Environment, arguments: list[str], settings: Mapping[str, str] = {}) -> bool:
     command = [str(environment.command("python")), "-m", *arguments]
-    return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode == 0
+    return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, env=os.environ | settings).returncode == 0
 
 
 if __name__ == "__main__":
