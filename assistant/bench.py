@@ -27,11 +27,13 @@ import numpy as np
 
 from assistant.pipeline import Options, Request, part_request, propose, task_of, warm, weights_folder
 from models.constraints import Controls
-from models.engine import LANES, Engine, Lanes, Sampling
+from models.engine import CHUNK, LANES, Context, Desk, Engine, Lanes, Sampling
 from models.errors import Cancelled, UserError
 from models.generators import TransformerGenerator
+from models.graphs import STAGES
 from models.midi_file import read_midi
 from models.score import Score
+from models.tokens import FIELDS, Steps
 
 PIECE = Path(__file__).parent / "demo" / "aloha-oe.mid"
 FIRST_BAR, BARS = 13, 8  # of the piece: where all of its parts sound
@@ -68,22 +70,32 @@ class Bar:
 
 @dataclass(frozen=True)
 class Spent:
-    """Notes or tokens, steps of the network, and seconds on the clock and of processor."""
+    """Notes or tokens, steps of the network, seconds on the clock and of processor, and bytes of matrices read."""
 
     count: int
     steps: int
     wall: float
     cpu: float
+    read: float = 0.0
 
 
 class _Counting(Engine):
-    """An engine that counts its steps."""
+    """An engine that counts its steps, and the bytes of matrices that it reads."""
 
-    steps = 0
+    steps, bytes_read = 0, 0.0
+
+    def read(self, steps: Steps, after: Context | None = None) -> Any:
+        self.bytes_read += -(-len(steps) // CHUNK) * self.bytes_a_step
+        return super().read(steps, after)
 
     def step(self, lanes: Lanes, facts: Any, time: Any) -> Any:
         self.steps += 1
+        self.bytes_read += self.bytes_a_step
         return super().step(lanes, facts, time)
+
+    def draw(self, desk: Desk, stage: int) -> None:
+        self.bytes_read += self.bytes_a_note * len(STAGES[stage]) / len(FIELDS)
+        super().draw(desk, stage)
 
 
 def _environment() -> dict[str, str]:
@@ -151,11 +163,12 @@ def request_for(candidates: int, higher: int = 0) -> Request:
 def write(engine: _Counting, candidates: int, higher: int = 0) -> Spent:
     """Have the network read the context of a request and write all of its notes."""
     generator, task = TransformerGenerator(engine), task_of(request_for(candidates, higher))
-    engine.steps = 0
+    engine.steps, engine.bytes_read = 0, 0.0
     clock, processor = time.perf_counter(), time.process_time()
     bars = generator.generate(task, [(0, number) for number in range(candidates)], Sampling())
     notes = sum(len(bar.rows) for bar in bars)
-    return Spent(notes, engine.steps, time.perf_counter() - clock, time.process_time() - processor)
+    spent = (time.perf_counter() - clock, time.process_time() - processor)
+    return Spent(notes, engine.steps, *spent, engine.bytes_read)
 
 
 def whole(engine: Engine, candidates: int) -> float:
@@ -325,7 +338,7 @@ def measure(folder: Path, rounds: int, peer_too: bool, say: Callable[[str], None
     lines.append(Line("from nothing to ready", "ms", False, tuple(1000 * s["ready"] for s in starts)))
     lines.append(Line("memory after 4 candidates", "MB", False, tuple(s["memory"] for s in starts)))
     lines.append(Line("reading memory", "GB/s", True, tuple(value / 1e9 for value in read)))
-    share = [s.steps / s.cpu * engine.bytes_a_step / value for s, value in zip(ours[LANES], read, strict=True)]
+    share = [s.read / s.cpu / value for s, value in zip(ours[LANES], read, strict=True)]
     lines.append(Line("share of that in weights", "%", True, tuple(100 * value for value in share)))
 
     bars = []

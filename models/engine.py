@@ -370,18 +370,21 @@ class Engine:
         """Numbers in the network, without its memory."""
         return sum(value.size for value in self._raw.values())
 
-    @property
+    @cached_property
     def bytes_a_step(self) -> float:
-        """Bytes of matrices that a note costs: each once, those of the field decoder once a field."""
+        """Bytes of matrices that a step of all lanes reads, or CHUNK steps of a context."""
+        return self._bytes("blocks.")
+
+    @cached_property
+    def bytes_a_note(self) -> float:
+        """Bytes of matrices that all fields of a note in all lanes read, those that they share once for each."""
+        return self._bytes("fields.") + (len(FIELDS) - 1) * self._bytes("fields.mlps.")
+
+    def _bytes(self, prefix: str) -> float:
         size = 0.0
         for name, value in self._raw.items():
-            if (
-                value.ndim == 2
-                and name.startswith(("blocks.", "fields."))
-                and name not in ("fields.chord", "fields.start")
-            ):
-                each = 4.0 if self._bits == 32 else 1 + 4 / graphs.block_of(value.shape[1])
-                size += value.size * each * (len(FIELDS) if name.startswith("fields.mlps.") else 1)
+            if value.ndim == 2 and name.startswith(prefix) and name not in ("fields.chord", "fields.start"):
+                size += value.size * (4.0 if self._bits == 32 else 1 + 4 / graphs.block_of(value.shape[1]))
         return size
 
     def _load(self, raw: Mapping[str, Floats]) -> None:
