@@ -175,7 +175,7 @@ def options_of(arguments: Namespace) -> Options:
     """The flags that every operation has, as the pipeline takes them; a seed is chosen where none is given."""
     from assistant.pipeline import Options
     from models.constraints import Controls
-    from models.engine import Sampling
+    from models.drawing import Sampling
 
     controls = Controls(
         key=arguments.key,

@@ -27,10 +27,12 @@ import numpy as np
 
 from assistant.pipeline import Options, Request, part_request, propose, task_of, warm, weights_folder
 from models.constraints import Controls
-from models.engine import CHUNK, LANES, Context, Desk, Engine, Lanes, Sampling
+from models.drawing import Desk, Sampling
+from models.engine import CHUNK, Engine
 from models.errors import Cancelled, UserError
 from models.generators import TransformerGenerator
 from models.graphs import STAGES
+from models.lanes import LANES, Context, Lanes
 from models.midi_file import read_midi
 from models.score import Score
 from models.tokens import FIELDS, Steps

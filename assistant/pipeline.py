@@ -21,7 +21,8 @@ from assistant.style_options import Styles
 from assistant.styles import load_styles
 from models.choice import Choice
 from models.constraints import Controls, Rules, Spot, Written, asked_attributes, settle, violations, voices_at
-from models.engine import Engine, Sampling
+from models.drawing import Sampling
+from models.engine import Engine
 from models.errors import Cancelled, ControlError, UserError
 from models.form import Form, FormRules
 from models.generators import Generator, Progress, Rows, Task, TransformerGenerator

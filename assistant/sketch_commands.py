@@ -101,7 +101,7 @@ def _read(path: Path) -> str:
 
 def sketch_options(arguments: Namespace) -> Options:
     """The common flags, with what a sketch is drawn with where nothing is said."""
-    from models.engine import FROM_NOTHING
+    from models.drawing import FROM_NOTHING
 
     options = options_of(arguments)
     chance = {"temperature": arguments.temperature, "top_p": arguments.top_p}

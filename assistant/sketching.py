@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from assistant.pipeline import Candidate, Options, Request, part_request, propose
 from models.constraints import Controls, Limits, Spot
-from models.engine import FROM_NOTHING
+from models.drawing import FROM_NOTHING
 from models.generators import Generator, Progress
 from models.score import Note, Score, Track
 from models.text.brief import Brief

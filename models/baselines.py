@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.constraints import Draft
-from models.engine import Sampling, sample
+from models.drawing import Sampling, sample
 from models.errors import Cancelled
 from models.generators import Progress, Rows, Task
 from models.markov import MarkovModel, Situation

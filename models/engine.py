@@ -19,8 +19,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,9 +32,11 @@ from models import graphs
 from models.adapters import Adapter, merged, styled_hash
 from models.architecture import MEMORY_FILES, MODEL_FILE, RECENT, ModelConfig, rotation_speeds
 from models.constraints import Draft
+from models.drawing import Desk, Sampling
 from models.errors import Cancelled, UserError
-from models.graphs import FAINT, GATES, STAGES, Picks
-from models.hints import DURATION, HINTS, MEMORY, MICRO, NEXT, NONE, ONSETS, SAME, VELOCITY, Notes
+from models.graphs import FAINT, STAGES
+from models.hints import HINTS, NONE, ONSETS, Notes
+from models.lanes import LANES, Bound, Context, Lanes
 from models.lookout import Lookout
 from models.piece import MAX_BAR, MICRO_LIMIT
 from models.tokens import (
@@ -54,141 +55,9 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 Floats = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
 Ints = NDArray[np.int32]
-Kept = NDArray[Any]  # keys and values: whole numbers, or exact ones
-LANES = 4
 CHUNK = 64  # steps of a context that are read at once
 KEPT_CONTEXTS = 8
-BELOW_ONE = 1 - 2**-20  # no random number may round to 1
-ROOM = 320  # steps that lanes have room for at first
-
-
-class Sampling(NamedTuple):
-    """How fields are drawn: `temperature` 1 as learned, lower is safer; `top_p` the share of probability kept;
-    `guidance` how firmly words are followed, 1 as learned (classifier-free guidance, Ho and Salimans, 2022)."""
-
-    temperature: float = 1.0
-    top_p: float = 0.93
-    guidance: float = 1.0
-
-    @property
-    def sharpness(self) -> np.float32:
-        """What logits are multiplied by; without any temperature the best wins."""
-        return np.float32(1 / max(self.temperature, 1e-6))
-
-    @property
-    def kept(self) -> Floats:
-        """top_p as the graphs take it."""
-        return np.array([max(self.top_p, 1e-9)], dtype=np.float32)
-
-
-# Where there is no music around what is written the likeliest notes lead to themselves: see docs/quality.md.
-FROM_NOTHING = Sampling(temperature=1.1, top_p=0.96)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """A prefilled context: keys and values [2, layers, kv_heads, length, head_size], exact and as lanes hold them,
-    and the embeddings of its last RECENT steps [RECENT, width], the latest last."""
-
-    exact: Floats
-    held: Kept
-    recent: Floats
-
-    @property
-    def length(self) -> int:
-        return self.held.shape[3]
-
-
-class _Bound:
-    """A graph that reads from and writes to arrays where they lie."""
-
-    def __init__(self, session: InferenceSession) -> None:
-        self._binding = session.io_binding()
-        # What run_with_iobinding asks first, whether all is on a graphics card, takes as long as a small graph.
-        self.run = partial(session._sess.run_with_iobinding, self._binding._iobinding, None)
-        self._arrays: dict[str, NDArray[Any]] = {}
-
-    def give(self, **arrays: NDArray[Any]) -> None:
-        for name, array in arrays.items():
-            self._arrays[name] = array
-            self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-    def take(self, **arrays: NDArray[Any]) -> None:
-        for name, array in arrays.items():
-            self._arrays[name + " out"] = array
-            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-    def bind_kept(self, kept: Kept) -> None:
-        """Keys and values [2, layers, batch, kv_heads, room, head_size], which are written to in place."""
-        for i, (keys, values) in enumerate(zip(*kept, strict=True)):
-            self.give(**{f"keys.{i}": keys, f"values.{i}": values})
-            self.take(**{f"keys_out.{i}": keys, f"values_out.{i}": values})
-
-
-class Lanes:
-    """Candidates' keys and values, and the embeddings of their last steps, in arrays with room to grow."""
-
-    def __init__(self, engine: Engine, contexts: Sequence[Context], room: int = ROOM, count: int = LANES) -> None:
-        """Those of `count` lanes that have no context are idle: what goes on in them means nothing."""
-        c = engine.config
-        self._bound = _Bound(engine.sessions[1])
-        self.lengths = np.zeros((count, c.kv_heads), dtype=np.int32)
-        self.lengths[: len(contexts)] = np.array([[context.length] for context in contexts])
-        self.idle = np.arange(count) >= len(contexts)
-        self._marks: dict[int, tuple[Ints, Floats]] = {}
-        self._count_lengths()
-        self.recent = np.zeros((count, RECENT, c.width), dtype=np.float32)
-        shape = (2, c.layers, count, c.kv_heads, self._longest + room, c.head_size)
-        self._kept = np.zeros(shape, dtype=engine.held)
-        for i, context in enumerate(contexts):
-            self.recent[i] = context.recent
-            self._kept[:, :, i, :, : context.length] = context.held
-        self.x = np.zeros((count, 1, c.width), dtype=np.float32)
-        self.state = np.zeros((count, 1, c.width), dtype=np.float32)
-        self._total, places = np.ones(1, dtype=np.int32), np.arange(count * c.kv_heads)[:, None]
-        self._bound.give(x=self.x, places=places, lengths=self.lengths.reshape(-1), total=self._total)
-        self._bound.take(state=self.state)
-        self._bind()
-
-    def _bind(self) -> None:
-        _, layers, lanes, kv_heads, room, size = self._kept.shape
-        turns = np.zeros((2, room, size // 2), dtype=np.float32)
-        self.cos, self.sin = (table[: lanes * kv_heads].reshape(lanes, kv_heads, -1) for table in turns)
-        self._bound.give(cos=turns[0], sin=turns[1])
-        self._bound.bind_kept(self._kept.reshape(2, layers, lanes * kv_heads, 1, room, size))
-
-    def make_room(self) -> None:
-        """See to it that there is room for one more step."""
-        if self._longest >= self._kept.shape[4]:
-            self._kept = np.concatenate([self._kept, np.zeros_like(self._kept)], axis=4)
-            self._bind()
-
-    def run(self) -> None:
-        """Take in the step that lies in x and turns; `lengths` are those before it."""
-        self._longest += 1
-        self._total[0] = self._longest
-        self._bound.run()
-        self.lengths += self._advance
-
-    def dismiss(self, lane: int) -> None:
-        """A lane has nothing more to write."""
-        self.idle[lane], self.lengths[lane] = True, 0
-        self._count_lengths()
-
-    def mark(self, lane: int) -> None:
-        """Remember where a lane is."""
-        self._marks[lane] = (self.lengths[lane].copy(), self.recent[lane].copy())
-
-    def rewind(self, lane: int) -> None:
-        """A lane goes back to where it was marked."""
-        self.lengths[lane], self.recent[lane] = self._marks[lane]
-        self._count_lengths()
-
-    def _count_lengths(self) -> None:
-        """Keep what every step asks of lengths and idle lanes."""
-        self._advance, self._longest = ~self.idle[:, None], int(self.lengths.max())
 
 
 class Plan(NamedTuple):
@@ -204,98 +73,6 @@ class Plan(NamedTuple):
     chords: dict[int, Ints]
     first: int
     bar_time: Ints
-
-
-class Desk:
-    """What is drawn in n rows, and from what: hints [n, HINTS] and onsets as Lookout has them, and
-
-    masks: a field each, [n, size + 1] what is added to its logits, FAINT where not allowed; the last column stands
-    for no value. randoms: [fields, n, 1] in 0..1. chord: [n] that sounds at the position. blend: [n, n] how much of
-    each row's logits goes into each row's, over the temperature. drawn: [fields, n, 1] values.
-    """
-
-    def __init__(self, engine: Engine, state: Floats, hints: Ints, onsets: BoolArray, sampling: Sampling) -> None:
-        n = len(state)
-        self.hints, self.onsets, self._sampling = hints, onsets, sampling
-        self.masks = [np.full((n, size + 1), FAINT, dtype=np.float32) for size in FIELD_SIZES]
-        for mask in self.masks:  # a row without a writer draws, too
-            mask[:, 0] = 0
-        self._allowed: list[dict[int, BoolArray]] = [{} for _ in FIELDS]
-        self.randoms = np.zeros((len(FIELDS), n, 1), dtype=np.float32)
-        self.chord = np.zeros(n, dtype=np.int64)
-        self.blend, self._apart = np.eye(n, dtype=np.float32) * sampling.sharpness, n
-        self.drawn = np.zeros((len(FIELDS), n, 1), dtype=np.int64)
-        self._picks = Picks(n)
-        self._echoes = [np.zeros((n, size), dtype=np.int32) for size in GATES]
-        self._columns = [NEXT, SAME, DURATION, VELOCITY, MICRO]
-        self._keys: list[tuple[slice, Ints, Ints]] = []
-        seen, heard = np.zeros((2, n, engine.config.field_width), dtype=np.float32)
-        self.bound = [_Bound(session) for session in engine.sessions[2:]]
-        for bound, fields in zip(self.bound, STAGES, strict=True):
-            bound.give(blend=self.blend, top_p=sampling.kept)
-            for field in fields:
-                bound.give(**{f"mask.{field}": self.masks[field], f"random.{field}": self.randoms[field]})
-                bound.give(**{f"echoes.{field}": self._echoes[field]})
-                if field in self._picks.of:
-                    bound.give(**{f"picks.{field}": self._picks.of[field]})
-                bound.take(**{list(FIELDS)[field]: self.drawn[field]})
-        for bound, fields, memory in zip(self.bound, STAGES, engine.memory, strict=False):
-            columns = slice(MEMORY[fields[0]].start, MEMORY[fields[-1]].stop)
-            kinds, rows = columns.stop - columns.start, engine.config.memory_rows
-            self._keys.append(
-                (columns, np.zeros((n, kinds), dtype=np.int32), rows * np.arange(kinds, dtype=np.int32))
-            )
-            bound.give(keys=self._keys[-1][1], **memory)
-        self._low = np.int32(engine.config.memory_rows - 1)
-        position, pitch, rest = self.bound
-        position.give(state=state)
-        position.take(seen=seen)
-        pitch.give(seen=seen, position=self.drawn[0, :, 0], chord=self.chord)
-        pitch.take(heard=heard)
-        rest.give(heard=heard, pitch=self.drawn[1, :, 0])
-
-    def rows(self, row: int) -> slice:
-        """A row, and the one that draws the same without having heard the words."""
-        return slice(row, None, self._apart)
-
-    def allow(self, field: int, row: int, mask: BoolArray) -> None:
-        if self._allowed[field].get(row) is mask and not mask.flags.writeable:
-            return
-        self._allowed[field][row] = mask
-        for line in self.masks[field][self.rows(row), :-1]:
-            line.fill(FAINT)
-            line[mask] = 0
-
-    def throw(self, row: int, numbers: NDArray[np.float64]) -> None:
-        """Random numbers for a row, one a field."""
-        self.randoms[:, self.rows(row), 0] = (numbers * BELOW_ONE)[:, None]
-
-    def guide(self) -> None:
-        """The second half of the rows is the first without the words; both draw what goes past the first."""
-        self._apart = len(self.blend) // 2
-        half = np.eye(self._apart, dtype=np.float32) * self._sampling.sharpness
-        strength = np.float32(self._sampling.guidance)
-        self.blend[:] = np.tile(np.hstack([strength * half, (1 - strength) * half]), (2, 1))
-
-    def enter(self) -> None:
-        """Some rows have come to another cell."""
-        if (apart := self._apart) < len(self.hints):
-            self.hints[apart:], self.onsets[apart:] = self.hints[:apart], self.onsets[:apart]
-        self._picks.enter(self.hints, self.onsets)
-
-    def draw(self, stage: int) -> None:
-        """Draw the fields of STAGES[stage] for every row, as hints say by now."""
-        hints = self.hints
-        if (apart := self._apart) < len(hints):
-            hints[apart:] = hints[:apart]
-        if self._keys:
-            columns, keys, first = self._keys[stage]
-            np.bitwise_and(hints[:, columns], self._low, out=keys)
-            keys += first
-        (self._picks.position, self._picks.pitch, self._picks.rest)[stage](hints)
-        for field in STAGES[stage]:
-            self._echoes[field][:] = hints[:, self._columns[field]]
-        self.bound[stage].run()
 
 
 class CellDone(NamedTuple):
@@ -457,7 +234,7 @@ class Engine:
         angles = self._angles(np.arange(known, known + count)[:, None], steps.time)[:, self._turning]
         cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
         states = np.empty((count, c.width), dtype=np.float32)
-        bound = _Bound(self.sessions[0])
+        bound = Bound(self.sessions[0])
         bound.bind_kept(kept)
         for first in range(0, count, CHUNK):
             part = slice(first, min(first + CHUNK, count))
@@ -724,21 +501,3 @@ def _note_step(draft: Draft, plan: Plan) -> tuple[list[int], int]:
         OFFSET["chord"] + chord if chord else 0,
     ]
     return facts, draft.cell.start + position
-
-
-def sample(logits: Floats, mask: NDArray[np.bool_], random: float, sampling: Sampling) -> int:
-    """Draw one allowed value as the graphs do, for generators that have none. random: in 0..1."""
-    values = np.flatnonzero(mask)
-    if len(values) == 1:
-        return int(values[0])
-    chosen = logits[values].astype(np.float64)
-    if sampling.temperature <= 0:
-        return int(values[chosen.argmax()])
-    with np.errstate(over="ignore"):  # at hardly any temperature all but the best vanish
-        chosen = np.exp((chosen - chosen.max()) / sampling.temperature)
-    chosen /= chosen.sum()
-    order = np.argsort(-chosen, kind="stable")
-    cumulative = np.cumsum(chosen[order])
-    kept = int(np.searchsorted(cumulative, sampling.top_p)) + 1
-    index = int(np.searchsorted(cumulative[:kept], random * cumulative[min(kept, len(values)) - 1], side="right"))
-    return int(values[order[min(index, len(values) - 1)]])

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from models.adapters import Adapter
 from models.choice import Around, Choice
 from models.constraints import Draft, Rules
-from models.engine import LANES, Context, Engine, Plan, Sampling
+from models.drawing import Sampling
+from models.engine import Engine, Plan
 from models.errors import Cancelled
 from models.hints import Notes, note_table
 from models.known_bars import Recogniser
+from models.lanes import LANES, Context
 from models.piece import Piece
 from models.recall import passage_like, with_passage
 from models.tokens import (

@@ -33,8 +33,9 @@ from transformers.utils import ModelOutput
 from models.adapters import read_adapter
 from models.architecture import MEMORY_FILES, MODEL_TYPE, SIZES, ModelConfig, rotation_speeds
 from models.constraints import Draft
-from models.engine import CellDone, Plan, Sampling, sample
-from models.errors import Cancelled
+from models.drawing import Sampling, sample
+from models.engine import CellDone, Plan
+from models.errors import Cancelled, UserError
 from models.generators import Rows, Task, TransformerGenerator
 from models.hints import ECHOES, NONE, Cells, Notes, Outlook, cell_order, note_table
 from models.piece import MICRO_LIMIT
@@ -194,8 +195,15 @@ class _Reference:
         randoms: Sequence[np.random.Generator],
         sampling: Sampling,
         cancelled: Callable[[], bool],
+        wordless: Sequence[Steps],
+        stale: Callable[[Draft], bool],
     ) -> Iterator[CellDone]:
-        """Fill the plan's cells in every draft. Raises Cancelled."""
+        """Fill the plan's cells in every draft. Raises Cancelled, and UserError where guidance is asked for.
+
+        No cell is written twice: without a choice nothing is stale.
+        """
+        if wordless:
+            raise UserError("The reference knows no guidance", "Leave it at 1, or use the assistant's engine.")
         headers = plan.headers
         kinds = headers.facts[:, 0] - OFFSET["kind"]
         for number, (context, seen, draft, random) in enumerate(zip(contexts, notes, drafts, randoms, strict=True)):

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.engine import Engine, Sampling
+from models.drawing import Sampling
+from models.engine import Engine
 from models.generators import TransformerGenerator
 from models.training.choosing import ANSWERS, fit, groups, places, recognised, save
 from models.training.evaluation_music import writer

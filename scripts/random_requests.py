@@ -21,7 +21,7 @@ from assistant.pipeline import (
     propose,
 )
 from models.constraints import Controls
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.errors import ControlError
 from models.generators import Generator
 from models.instruments import DRUMS, PROGRAM_NAMES, Instrument

@@ -196,7 +196,8 @@ def speed() -> bool:
 
     from models.adapters import Adapter
     from models.architecture import MODEL_FILE
-    from models.engine import Engine, Sampling
+    from models.drawing import Sampling
+    from models.engine import Engine
     from models.generators import TransformerGenerator
     from models.training.evaluation_music import continuations
     from models.training.shards import read_shards

@@ -31,7 +31,7 @@ import numpy as np
 from assistant.pipeline import Options, load_generator
 from assistant.sketching import sketch
 from key_finder import find_key
-from models.engine import FROM_NOTHING
+from models.drawing import FROM_NOTHING
 from models.errors import UserError
 from models.generators import Generator
 from models.midi_file import read_midi, write_midi

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.pipeline import Options, part_request, propose
-from models.engine import FROM_NOTHING
+from models.drawing import FROM_NOTHING
 from models.generators import Generator
 from models.midi_file import read_midi
 from models.score import Meter, Score, Tempo, Track

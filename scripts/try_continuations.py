@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from assistant.pipeline import Candidate, Options, Request, continue_request, load_generator, propose
 from draw import Panel, draw_panels, save_picture
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.errors import UserError
 from models.generators import Generator
 from models.midi_file import read_midi, save_midi

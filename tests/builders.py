@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from models.architecture import SIZES, ModelConfig
 from models.constraints import Controls, Draft, Rules
-from models.engine import Engine, Sampling
+from models.drawing import Sampling
+from models.engine import Engine
 from models.generators import Progress, Task, TransformerGenerator
 from models.piece import (
     CHORDS,

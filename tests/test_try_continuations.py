@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from assistant.pipeline import Options
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.generators import Progress, Task
 from models.midi_file import read_midi, save_midi
 from models.piece import opening

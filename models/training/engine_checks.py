@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.engine import LANES, Desk, Engine, Lanes, Sampling
+from models.drawing import Desk, Sampling
+from models.engine import Engine
 from models.generators import TransformerGenerator
 from models.graphs import STAGES
+from models.lanes import LANES, Lanes
 from models.piece import MAX_BAR
 from models.tokens import END, WIDTH, Steps
 from models.training.checkpoint import load_weights

@@ -17,7 +17,8 @@ import numpy as np
 
 from models.baselines import MarkovGenerator, copied_rows
 from models.choice import MARKS, Choice
-from models.engine import FROM_NOTHING, Engine, Sampling
+from models.drawing import FROM_NOTHING, Sampling
+from models.engine import Engine
 from models.errors import UserError
 from models.generators import DRAFTS, Rows, Task, TransformerGenerator
 from models.known_bars import window_hashes

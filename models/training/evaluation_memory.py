@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.generators import WINDOW, Generator, window_around, window_with_memory
 from models.piece import Piece
 from models.tokens import build_steps, step_counts

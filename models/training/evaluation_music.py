@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.constraints import Controls, Rules
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.generators import Generator, Rows, Task
 from models.piece import (
     DRUMS,

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from models.adapters import read_adapter
-from models.engine import Engine, Sampling
+from models.drawing import Sampling
+from models.engine import Engine
 from models.generators import Generator, TransformerGenerator
 from models.known_bars import window_hashes
 from models.piece import Piece

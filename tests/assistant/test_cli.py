@@ -15,7 +15,7 @@ from assistant import cli, options, pipeline
 from assistant.cli import main
 from assistant.overview import find_tracks, overview
 from assistant.progress import ProgressBar
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.errors import ControlError
 from models.generators import Progress
 from models.midi_file import read_midi, save_midi

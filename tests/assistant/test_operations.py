@@ -23,7 +23,7 @@ from assistant.operations import (
 )
 from assistant.pipeline import Candidate, Options, Request, continue_request, fill_request, propose, with_spots
 from models.constraints import Controls, Limits, Spot
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.errors import ControlError
 from models.generators import Progress, Task
 from models.instruments import parse_instrument

@@ -25,7 +25,7 @@ from assistant.pipeline import (
     propose,
 )
 from models.constraints import Controls
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.errors import Cancelled, ControlError, UserError
 from models.generators import Generator, Progress, Task, TransformerGenerator
 from models.instruments import DRUMS, Instrument

@@ -17,7 +17,7 @@ from assistant.editing import apply_exact, target_bars, target_tracks, thinned
 from assistant.pipeline import Options
 from assistant.sketching import finish, sketch, sketch_request
 from models.constraints import Controls
-from models.engine import FROM_NOTHING
+from models.drawing import FROM_NOTHING
 from models.errors import ControlError, UserError
 from models.midi_file import read_midi, save_midi
 from models.score import KeySignature, Note, Score, Track

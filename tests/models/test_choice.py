@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from models.architecture import CHOICE_FILE
 from models.choice import MARKS, Around, Choice, again, alike, clashes
-from models.engine import Engine, Sampling
+from models.drawing import Sampling
+from models.engine import Engine
 from models.errors import UserError
 from models.generators import DRAFT, DRAFTS, Rows, Task, TransformerGenerator
 from models.known_bars import KnownBars, Recogniser, window_hashes

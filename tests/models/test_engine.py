@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 
 from models import graphs
 from models.architecture import SIZES
-from models.engine import BELOW_ONE, CHUNK, LANES, Context, Desk, Engine, Lanes, Sampling, _session, sample
+from models.drawing import BELOW_ONE, Desk, Sampling, sample
+from models.engine import CHUNK, Engine, _session
 from models.errors import Cancelled, UserError
 from models.generators import Rows, TransformerGenerator
 from models.hints import END, HINTS, MEMORY, SAME
+from models.lanes import LANES, Context, Lanes
 from models.piece import MAX_BAR
 from models.tokens import FIELDS, MAX_TRACKS, TEXT_WIDTH, Steps, build_steps
 from models.training.checkpoint import export_weights, load_weights

@@ -14,7 +14,7 @@ import torch
 from models.architecture import SIZES
 from models.baselines import MarkovGenerator, copied_rows
 from models.choice import MARKS
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.known_bars import window_hashes
 from models.markov import MarkovModel
 from models.piece import DRUMS, Piece

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.constraints import Controls, Limits, Spot
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.form import TONE, WIDEST_STEP, FormRules, Kind
 from models.generators import Rows, Task
 from models.piece import DRUMS, GridBar, Piece, chord_id

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from assistant.operations import vary_request
 from assistant.pipeline import task_of
 from models.constraints import Controls, Draft, Rules
-from models.engine import Context, Engine, Sampling
+from models.drawing import Sampling
+from models.engine import Engine
 from models.generators import (
     MOST_BARS,
     WINDOW,
@@ -24,6 +25,7 @@ from models.generators import (
     stretches,
     window_around,
 )
+from models.lanes import Context
 from models.midi_file import read_midi
 from models.piece import DURATIONS
 from models.tokens import MAX_TRACKS, NOTE, OFFSET, TEXT_WIDTH, TRACK, TRACK_FILL, Steps, step_counts

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.engine import Desk, Sampling
+from models.drawing import Desk, Sampling
 from models.generators import Rows, Task, TransformerGenerator
 from models.hints import HINTS, NONE, ONSETS
 from models.piece import MAX_BAR

@@ -17,9 +17,12 @@ from transformers import AutoConfig, AutoModel
 
 from models.adapters import MEMORY_FILE, read_adapter
 from models.architecture import SIZES
-from models.engine import Engine, Sampling
+from models.drawing import Sampling
+from models.engine import Engine
+from models.errors import UserError
 from models.generators import Rows, Task, TransformerGenerator
 from models.hub import DATA_SETS, DescantConfig, DescantModel, with_style, write_card_head
+from models.tokens import TEXT_WIDTH
 from models.training.checkpoint import export_weights, load_weights
 from models.training.loop import batch_losses, is_matrix, nats_per_note, to_device
 from models.training.lora import adapter_tensors, add_adapters, save_adapter
@@ -124,6 +127,14 @@ def test_it_writes_what_the_engine_writes(weights: Path, model: DescantModel, se
         table = np.array(rows, dtype=np.int64).reshape(-1, 7)
         assert (table[:, 2] < task.piece.bars[table[:, 0], 0]).all() and (table[:, 3] < 128).all()
         assert [tuple(row) for row in table[:, :4]] == sorted(tuple(row) for row in table[:, :4])
+
+
+def test_guidance_is_not_known_here_and_that_is_said(model: DescantModel) -> None:
+    task = replace(
+        random_task(np.random.default_rng(1), bars=1, tracks=1), text=np.ones((1, TEXT_WIDTH), np.float32)
+    )
+    with pytest.raises(UserError, match="guidance"):
+        model.generate(task, [(1, 0)], Sampling(guidance=2.0))
 
 
 def test_an_adapter_of_peft_learns(

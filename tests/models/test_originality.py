@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from assistant import pipeline
 from assistant.pipeline import Options, continue_request, propose
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.errors import ControlError, UserError
 from models.generators import Progress, Task
 from models.known_bars import SHIPPED as BARS

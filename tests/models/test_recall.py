@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.engine import Sampling
+from models.drawing import Sampling
 from models.generators import WINDOW, _view, window_with_memory
 from models.piece import Piece
 from models.recall import LEAD, best_place, likeness, passage_like, with_passage

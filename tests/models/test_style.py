@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from models.adapters import ABOUT_FILE, TENSORS_FILE, Adapter, read_adapter
 from models.architecture import SIZES
-from models.engine import Engine, Sampling
+from models.drawing import Sampling
+from models.engine import Engine
 from models.errors import UserError
 from models.generators import TransformerGenerator
 from models.midi_file import save_midi, write_midi
