@@ -13,6 +13,7 @@ stretches are cut. Noise is the inverse transform of shaped random spectra under
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,21 +212,32 @@ class Tone:
     def _products(self, first: int, end: int) -> Floats:
         """Frames `first` to `end` each by itself, (frames, 2 x HOP), before the overlapping halves are added."""
         weights = _interpolation()[first:end]
-        # Partials that have died away by then are left out; most often the highest go first.
-        used = np.asarray((weights > 0).any(axis=0))
-        count = int(self._last_heard[used].max(initial=0))
+        # What has died away by then is left out; most often the highest partials go first. It is left out of whole
+        # stretches, so that it does not matter how many of them are computed at once.
+        at_once = range(max(first - 1, 0) // FRAMES, max(end - 2, 0) // FRAMES + 1)
+        stops = [min(end, (number + 1) * FRAMES + 1) - first for number in at_once]
+        parts = [slice(*edges) for edges in pairwise([0, *stops])]
+        used = [np.asarray((weights[part] > 0).any(axis=0)) for part in parts]
+        counts = [int(self._last_heard[knots].max(initial=0)) for knots in used]
+        count = max(counts)
         turns = np.arange(first, end)[:, None] * self._turns_a_hop[:count] + self._phases[:count]
         turns -= np.floor(turns)
         angle = turns.astype(np.float32)
         angle *= np.float32(2 * np.pi)
         levels = weights @ self._partials[:, :count]
         amplitude = _linear(self._swelled(levels, first, self._swell_of_partial[:count]))
+        for part, heard in zip(parts, counts, strict=True):
+            amplitude[part, heard:] = 0
         waves = np.empty((len(angle), count, 2), dtype=np.float32)
         np.multiply(amplitude, np.cos(angle), out=waves[:, :, 0])
         np.multiply(amplitude, np.sin(angle), out=waves[:, :, 1])
         made: Floats = waves.reshape(len(angle), 2 * count) @ self._basis[: 2 * count]
-        if used[self._noisy].any():
+        noisy = [bool(knots[self._noisy].any()) for knots in used]
+        if any(noisy):
             gains = _linear(self._swelled(weights @ self._noise, first, self._swell_of_band)) @ _band_shapes()
+            for part, sounds in zip(parts, noisy, strict=True):
+                if not sounds:
+                    gains[part] = 0
             start = (first + self._noise_start) % NOISE_FRAMES
             made += np.fft.irfft(gains * _random_spectra()[start : start + end - first], axis=1) * _noise_window()
         return made
