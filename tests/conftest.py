@@ -25,13 +25,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """JACK's dummy driver loses time on a busy machine: what is recorded in its time may be tried three times.
 
-    In CI what hangs on a browser's or a MIDI server's time may be tried twice; pytest counts what was.
+    In CI so may whatever hangs on the time of a browser, a MIDI server or a DAW; pytest counts what was.
     """
+    timed = ("tests/page/", "tests/assistant/live/", "tests/integrations/")
     for item in items:
-        if item.nodeid.startswith("tests/assistant/live/test_ardour.py"):
+        if item.nodeid.startswith(timed if IN_CI else "tests/assistant/live/test_ardour.py"):
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
-        elif IN_CI and item.nodeid.startswith(("tests/page/", "tests/assistant/live/")):
-            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=1))
 
 
 @pytest.fixture(scope="session")
