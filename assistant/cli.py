@@ -78,10 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextmanager
 def _interrupts_after_imports() -> Iterator[None]:
     """Ctrl-C waits for a module that is being loaded: compiled ones make other errors of it."""
-    if threading.current_thread() is not threading.main_thread():
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         yield
         return
-    usual = signal.getsignal(signal.SIGINT)
 
     def stop(number: int, frame: FrameType | None) -> None:
         inner = frame
@@ -94,13 +94,11 @@ def _interrupts_after_imports() -> Iterator[None]:
             inner = inner.f_back
         signal.default_int_handler(number, frame)
 
-    if usual is signal.default_int_handler:
-        signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        if usual is signal.default_int_handler:
-            signal.signal(signal.SIGINT, usual)
+        signal.signal(signal.SIGINT, usual)
 
 
 def _complain(message: str, hint: str = "") -> None:

@@ -74,14 +74,12 @@ class Choice:
         table = {part.name: getattr(self, part.name).astype(np.float32) for part in fields(self)}
         save_file(table, folder / CHOICE_FILE, {"marks": ",".join(MARKS)})
 
-    def best(self, task: Task, drafts: Sequence[Rows]) -> int:
+    def best(self, around: Around, drafts: Sequence[Rows]) -> int:
         """The number of the draft that a composer would soonest have written, and nobody yet has; the first of
         several."""
-        around = Around(task)
         row = 0 if around.known else 1
         worth = self.worth(row, np.stack([around.marks(draft) for draft in drafts]))
-        recogniser = Recogniser(task.piece)
-        known = [recogniser.known(draft) for draft in drafts]
+        known = [around.recogniser.known(draft) for draft in drafts]
         worth -= COPIED[row] * np.array([each.mean() if len(each) else 0.0 for each in known])
         return int(np.argmax(worth))
 
@@ -119,6 +117,7 @@ class Around:
         self._clashes = clashes(self._pitched(self._notes), self._time(self._pitched(self._notes)))
         self._of = {int(t): self._own(int(t)) for t in np.flatnonzero(self._region.any(axis=0))}
         self.known = any(own is not None for own in self._of.values())
+        self.recogniser = Recogniser(piece)
 
     def _time(self, notes: Ints) -> Ints:
         return np.asarray(self._start[notes[:, 0]] + notes[:, 2])

@@ -22,7 +22,6 @@ from models.drawing import Sampling
 from models.engine import Engine, Plan
 from models.errors import Cancelled
 from models.hints import Notes, note_table
-from models.known_bars import Recogniser
 from models.lanes import LANES, Context
 from models.piece import Piece
 from models.recall import passage_like, with_passage
@@ -144,8 +143,8 @@ class TransformerGenerator:
         lanes = LANES // 2 if sampling.guidance != 1 and len(task.text) else LANES
         choice = self._choice if sampling.temperature > 0 else None
         drafts = DRAFTS if choice else 1
-        going_on = choice is not None and Around(task).known
-        stale = Recogniser(task.piece).knows_last if going_on else _never
+        around = Around(task) if choice else None
+        stale = around.recogniser.knows_last if around and around.known else _never
         drawn = [(*seed, *((DRAFT, draft) if draft else ())) for draft in range(drafts) for seed in seeds]
         heard: list[list[Progress]] = [[] for _ in drawn]
         for first in range(0, len(drawn), lanes):
@@ -154,11 +153,11 @@ class TransformerGenerator:
                 heard[progress.candidate].append(progress)
                 if progress.candidate < len(seeds):
                     yield progress
-        if choice is None:
+        if choice is None or around is None:
             return
         for candidate in range(len(seeds)):
             mine = heard[candidate :: len(seeds)]
-            best = choice.best(task, [[row for progress in draft for row in progress.rows] for draft in mine])
+            best = choice.best(around, [[row for progress in draft for row in progress.rows] for draft in mine])
             if best:
                 yield from (progress._replace(candidate=candidate) for progress in mine[best])
 

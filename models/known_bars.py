@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import takewhile
 from pathlib import Path
 
@@ -125,14 +125,18 @@ class Recogniser:
     """Tells what of the notes that are written into a piece is known, and is not the piece's own."""
 
     def __init__(self, piece: Piece) -> None:
-        self._piece, self._known, self._own = piece, shipped_bars(), window_hashes(piece)
+        self._piece = piece
+
+    @cached_property
+    def _own(self) -> Hashes:
+        return window_hashes(self._piece)
 
     def known(self, rows: Sequence[Row]) -> NDArray[np.bool_]:
         """Which of the windows of notes (as Piece.notes) are known: [n]."""
         windows = window_hashes(self._piece, np.array(rows, dtype=np.int64).reshape(-1, 7))
-        if self._known is None:
+        if (shipped := shipped_bars()) is None:
             return np.zeros(len(windows), dtype=bool)
-        return self._known.has(windows) & ~np.isin(windows, self._own)
+        return shipped.has(windows) & ~np.isin(windows, self._own)
 
     def knows_last(self, draft: Draft) -> bool:
         """Whether the cell that a draft has finished and the one before it on the track are known."""

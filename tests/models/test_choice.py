@@ -106,7 +106,7 @@ def test_any_draft_of_any_task_has_marks(seed: int) -> None:
     for draft in drafts:
         marks = around.marks(draft)
         assert marks.shape == (len(MARKS),) and not np.isinf(marks).any()
-    chosen = table(density=1.0).best(task, drafts)
+    chosen = table(density=1.0).best(Around(task), drafts)
     assert 0 <= chosen < len(drafts)
 
 
@@ -128,10 +128,10 @@ def test_what_is_known_is_kept_only_where_it_is_much_better(monkeypatch: pytest.
     known, new = line(range(6, 8), [60, *MELODY]), line(range(6, 8), [60, 67, 64, 71, 62, 69, 65, 72])
     windows = window_hashes(task.piece, np.array(known, dtype=np.int32))
     monkeypatch.setattr("models.known_bars.shipped_bars", lambda: KnownBars.of(windows))
-    assert table().best(task, [known, new]) == 1  # type: ignore[list-item]
-    assert table(intervals=10.0).best(task, [known, new]) == 0  # type: ignore[list-item]
+    assert table().best(Around(task), [known, new]) == 1  # type: ignore[list-item]
+    assert table(intervals=10.0).best(Around(task), [known, new]) == 0  # type: ignore[list-item]
     monkeypatch.setattr("models.known_bars.shipped_bars", lambda: None)
-    assert table().best(task, [known, new]) == 0  # type: ignore[list-item]
+    assert table().best(Around(task), [known, new]) == 0  # type: ignore[list-item]
 
 
 def test_what_the_piece_has_already_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_what_the_piece_has_already_is_no_copy(monkeypatch: pytest.MonkeyPatch) 
     again, new = line(range(6, 8), MELODY[:8]), line(range(6, 8), [60, 67, 64, 71, 62, 69, 65, 72])
     both = [window_hashes(task.piece, np.array(rows, dtype=np.int32)) for rows in (again, new)]
     monkeypatch.setattr("models.known_bars.shipped_bars", lambda: KnownBars.of(np.concatenate(both)))
-    assert table().best(task, [new, again]) == 1  # type: ignore[list-item]
+    assert table().best(Around(task), [new, again]) == 1  # type: ignore[list-item]
 
 
 def test_a_bar_is_known_with_the_one_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_the_best_draft_is_kept_whatever_else_is_asked_for(folder: Path) -> None
         drafts = [
             written(plain, task, [(*number, *((DRAFT, draft) if draft else ()))])[0][0] for draft in range(DRAFTS)
         ]
-        best.append(choice.best(task, drafts))
+        best.append(choice.best(Around(task), drafts))
         assert rows == drafts[best[-1]]
     assert anew == sum(number > 0 for number in best) > 0
     assert written(TransformerGenerator(engine, choice), task, asked[3:4])[0][0] == kept[3]
