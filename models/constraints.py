@@ -469,7 +469,7 @@ class Draft:
             last = self.rows[-1][2] if self.in_cell else -1
             places[: max(0, last)] = False
             if last >= 0:
-                places[last] &= bool(self.pitches(last).any())
+                places[last] &= bool(np.count_nonzero(self.pitches(last)))
             if limit is not None and not cell.drum:
                 load = cell.kept_load.copy()
                 if last >= 0:
@@ -481,9 +481,8 @@ class Draft:
                         load += (end > ticks) & (np.arange(len(load)) != last)
                 places &= load < limit
             owed = least - self.in_cell - 1
-            if owed > 0 and places.any():  # leave room for the notes that must still come
-                after = np.cumsum(places[::-1])[::-1] - 1
-                places &= after >= min(owed, int(after.max()))
+            if owed > 0 and len(left := places.nonzero()[0]):  # leave room for the notes that must still come
+                places[left[max(0, len(left) - 1 - owed)] + 1 :] = False
             allowed[: len(places)] = places
         wanted = self.in_cell < least or (not self.in_cell and self._must_sound())
         allowed[END] = not (wanted and allowed.any())

@@ -58,15 +58,16 @@ class Desk:
         self.masks = [np.full((n, size + 1), FAINT, dtype=np.float32) for size in FIELD_SIZES]
         for mask in self.masks:  # a row without a writer draws, too
             mask[:, 0] = 0
-        self._allowed: list[dict[int, BoolArray]] = [{} for _ in FIELDS]
+        self._lines = [list(mask[:, :-1]) for mask in self.masks]
+        self._allowed: list[list[BoolArray | None]] = [[None] * n for _ in FIELDS]
         self.randoms = np.zeros((len(FIELDS), n, 1), dtype=np.float32)
         self.chord = np.zeros(n, dtype=np.int64)
         self.blend, self._apart = np.eye(n, dtype=np.float32) * sampling.sharpness, n
         self.drawn = np.zeros((len(FIELDS), n, 1), dtype=np.int64)
         self._picks = Picks(n)
         self._echoes = [np.zeros((n, size), dtype=np.int32) for size in GATES]
-        self._columns = [NEXT, SAME, DURATION, VELOCITY, MICRO]
-        self._keys: list[tuple[slice, Ints, Ints]] = []
+        self._hinted = [hints[:, columns] for columns in (NEXT, SAME, DURATION, VELOCITY, MICRO)]
+        self._keys: list[tuple[Ints, Ints, Ints]] = []
         seen, heard = np.zeros((2, n, engine.config.field_width), dtype=np.float32)
         self.bound = [Bound(session) for session in engine.sessions[2:]]
         for bound, fields in zip(self.bound, STAGES, strict=True):
@@ -80,11 +81,10 @@ class Desk:
         for bound, fields, memory in zip(self.bound, STAGES, engine.memory, strict=False):
             columns = slice(MEMORY[fields[0]].start, MEMORY[fields[-1]].stop)
             kinds, rows = columns.stop - columns.start, engine.config.memory_rows
-            self._keys.append(
-                (columns, np.zeros((n, kinds), dtype=np.int32), rows * np.arange(kinds, dtype=np.int32))
-            )
-            bound.give(keys=self._keys[-1][1], **memory)
-        self._low = np.int32(engine.config.memory_rows - 1)
+            keys = np.zeros((n, kinds), dtype=np.int32)
+            self._keys.append((hints[:, columns], keys, rows * np.arange(kinds, dtype=np.int32)))
+            bound.give(keys=keys, **memory)
+        self._low = np.array(engine.config.memory_rows - 1, dtype=np.int32)
         position, pitch, rest = self.bound
         position.give(state=state)
         position.take(seen=seen)
@@ -97,12 +97,14 @@ class Desk:
         return slice(row, None, self._apart)
 
     def allow(self, field: int, row: int, mask: BoolArray) -> None:
-        if self._allowed[field].get(row) is mask and not mask.flags.writeable:
+        if self._allowed[field][row] is mask and not mask.flags.writeable:
             return
         self._allowed[field][row] = mask
-        for line in self.masks[field][self.rows(row), :-1]:
-            line.fill(FAINT)
-            line[mask] = 0
+        line = self._lines[field][row]
+        line.fill(FAINT)
+        line[mask] = 0
+        if self._apart < len(self.blend):
+            self._lines[field][row + self._apart][:] = line
 
     def throw(self, row: int, numbers: NDArray[np.float64]) -> None:
         """Random numbers for a row, one a field."""
@@ -127,12 +129,12 @@ class Desk:
         if (apart := self._apart) < len(hints):
             hints[apart:] = hints[:apart]
         if self._keys:
-            columns, keys, first = self._keys[stage]
-            np.bitwise_and(hints[:, columns], self._low, out=keys)
+            hashes, keys, first = self._keys[stage]
+            np.bitwise_and(hashes, self._low, keys)
             keys += first
         (self._picks.position, self._picks.pitch, self._picks.rest)[stage](hints)
         for field in STAGES[stage]:
-            self._echoes[field][:] = hints[:, self._columns[field]]
+            self._echoes[field][:] = self._hinted[field]
         self.bound[stage].run()
 
 

@@ -12,6 +12,7 @@ is what makes this worth it on a processor. Figures of intervals are the same in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -99,6 +100,11 @@ _PAST = (
 _WITH_POSITION = ("place", "beat", "since", "together", "harmony")
 _WITH_PITCH = ("interval", "pitch")
 WORDS = (*_PAST, *_WITH_POSITION, *_WITH_PITCH)
+_OF_STAGE = (
+    slice(0, len(_PAST)),
+    slice(len(_PAST), len(_PAST) + len(_WITH_POSITION)),
+    slice(len(_PAST) + len(_WITH_POSITION), len(WORDS)),
+)
 
 
 class _Hashing(NamedTuple):
@@ -136,16 +142,16 @@ class _Desk:
         self._place = np.argsort(order)
 
     def rows(self) -> IntArray:
-        np.take(self._words, self._chosen, axis=0, out=self._taken, mode="clip")
+        self._words.take(self._chosen, 0, self._taken, "clip")
         for number, (part, value, shifted) in enumerate(self._rounds):
             if number:
-                np.bitwise_xor(part, value, out=part)
-            np.multiply(part, _FACTOR, out=part)
-            np.right_shift(part, _SHIFT, out=shifted)
-            np.bitwise_xor(part, shifted, out=part)
-        np.multiply(self._state, _FACTOR, out=self._state)
-        np.right_shift(self._state, _LAST_SHIFT, out=self._state)
-        return self._state.take(self._place, axis=0).astype(np.int32).T
+                np.bitwise_xor(part, value, part)
+            np.multiply(part, _FACTOR, part)
+            np.right_shift(part, _SHIFT, shifted)
+            np.bitwise_xor(part, shifted, part)
+        np.multiply(self._state, _FACTOR, self._state)
+        np.right_shift(self._state, _LAST_SHIFT, self._state)
+        return self._state.take(self._place, 0).T  # of HASH_BITS bits, so that any type will do
 
 
 class Words:
@@ -174,15 +180,16 @@ class Words:
         ago = np.minimum(-(place // np.maximum(past.length, 1)), 5)
         words[25] = np.where(known[0], np.where(place >= 0, place, MAX_BAR + ago), NONE)
         words[26], words[27], words[28] = past.length, past.program, others
-        return self.rows_of_past()
+        return self.rows(0)
 
-    def set_past(self, row: int, words: list[int]) -> None:
-        """The first words of one prediction, as past_words has them."""
-        self._words[: len(_PAST), row] = words
+    def set(self, row: int, stage: int, words: Sequence[int]) -> None:
+        """The words of one prediction that become known before the position (stage 0, as past_words has them), with
+        it (1, as position_words has them), or with the pitch (2, as pitch_words has them)."""
+        self._words[_OF_STAGE[stage], row] = words
 
-    def rows_of_past(self) -> IntArray:
-        """Rows for the position, from the words of the past."""
-        return self._desks[0].rows()
+    def rows(self, stage: int) -> IntArray:
+        """Rows for the position (stage 0), for the pitch (1), or for the other fields, side by side (2)."""
+        return self._desks[stage].rows()
 
     def of_position(self, past: Past, position: IntArray, reference: IntArray, sounding: IntArray) -> IntArray:
         """Rows for the pitch. reference, sounding: [n] as models/hints.py has them."""
@@ -194,14 +201,14 @@ class Words:
         # The pitch classes that sound, counted from the note that the next one is heard against.
         turn, bits = np.maximum(reference, 0) % 12, np.maximum(sounding, 0)
         words[33] = np.where(reference == NONE, NONE, (bits >> turn | bits << (12 - turn)) & 0xFFF)
-        return self._desks[1].rows()
+        return self.rows(1)
 
     def of_pitch(self, past: Past, pitch: IntArray) -> IntArray:
         """Rows for duration, velocity and micro, side by side."""
         words = self._words
         words[34] = np.where(past.start[0] != NONE, pitch - past.pitch[0] + 256, NONE)
         words[35] = pitch
-        return self._desks[2].rows()
+        return self.rows(2)
 
 
 def past_words(past: list[list[int]], begin: int, length: int, program: int, others: int) -> list[int]:
@@ -221,3 +228,24 @@ def past_words(past: list[list[int]], begin: int, length: int, program: int, oth
     together = NONE if since[0] == NONE else int(since[0] == 0)
     tail = [together, where if past else NONE, length, program, others]
     return [*since, *interval, *silent, *pitches[:3], *durations[:3], *velocities[:4], *micros[:3], *tail]
+
+
+def position_words(
+    latest: int, begin: int, position: int, reference: int, sounding: int
+) -> tuple[int, int, int, int, int]:
+    """The words of one prediction that become known with its position: those of Words.of_position. latest: when the
+    track's last note begins."""
+    since = together = harmony = NONE
+    if latest != NONE:
+        apart = begin + position - latest
+        since, together = min(apart, 2 * MAX_BAR), int(apart == 0)
+    if reference != NONE:
+        turn, bits = reference % 12, max(sounding, 0)
+        harmony = (bits >> turn | bits << (12 - turn)) & 0xFFF
+    return position, position % GRID, since, together, harmony
+
+
+def pitch_words(last: int, pitch: int) -> tuple[int, int]:
+    """The words of one prediction that become known with its pitch: those of Words.of_pitch. last: the pitch of the
+    track's last note."""
+    return NONE if last == NONE else pitch - last + 256, pitch

@@ -125,8 +125,7 @@ class Network(Graph):
         whole = self.constant(np.array(1, dtype=np.float32))
         ends = self.op("Where", self.op("Less", reached, top_p), whole, reached)
         wanted = self.op("Mul", random, self.op("ReduceMin", ends, self.of(1), keepdims=1))
-        beyond = self.op("Cast", self.op("Greater", reached, wanted), to=3)
-        first = self.op("ArgMax", beyond, axis=1, keepdims=1)
+        first = self.op("ArgMax", self.op("Min", reached, wanted), axis=1, keepdims=1)  # that reaches it
         return self.op("GatherElements", value, first, axis=1, names=[name])
 
 
@@ -168,10 +167,9 @@ class _Trunk(Network):
         scales: list[str] = []
         attributes: dict[str, Any] = {"num_heads": self.heads, "kv_num_heads": self.kv_heads}
         if self.held is np.int8:
-            kinds = dict.fromkeys(("k_quant_type", "v_quant_type"), "PER_CHANNEL")
+            kinds = dict.fromkeys(("k_quant_type", "v_quant_type"), "PER_TENSOR")
             attributes |= {"kv_cache_bit_width": 8, **kinds}
-            steps = kept_scales(self.config, self.raw, layer)
-            scales = ["", "", *(self.constant(np.tile(step, self.kv_heads)) for step in steps)]
+            scales = ["", "", *[self.constant(np.ones(1, dtype=np.float32))] * 2]
         if turns:
             attributes["do_rotary"] = 1
         mixed, *written = self.op(
@@ -224,6 +222,23 @@ def kept_scales(config: ModelConfig, raw: Weights, layer: int) -> tuple[Floats, 
     values = np.sqrt((matrix**2).sum(axis=1)).reshape(config.kv_heads, -1).max(axis=0)
     step = np.float32(REACH / 127)
     return np.tile(keys, 2) * step, np.maximum(values, 1e-6) * step
+
+
+def in_levels(config: ModelConfig, raw: Weights) -> Weights:
+    """The same network, whose keys and values count levels, as they are kept: what a level is worth lies in the
+    queries, and in what is made of the values that were found. One scale for all columns is quicker to apply.
+    """
+    changed = dict(raw)
+    for layer in range(config.layers):
+        keys, values = kept_scales(config, raw, layer)
+        block = f"blocks.{layer}.attention"
+        changed[f"{block}.query_norm.weight"] = raw[f"{block}.query_norm.weight"] * keys
+        changed[f"{block}.key_norm.weight"] = raw[f"{block}.key_norm.weight"] / keys
+        qkv = raw[f"{block}.qkv.weight"].copy()
+        qkv[-config.kv_heads * config.head_size :] /= np.tile(values, config.kv_heads)[:, None]
+        changed[f"{block}.qkv.weight"] = qkv
+        changed[f"{block}.out.weight"] = raw[f"{block}.out.weight"] * np.tile(values, config.heads)
+    return changed
 
 
 def held_in(bits: int) -> Any:
@@ -283,8 +298,9 @@ def step(config: ModelConfig, raw: Weights, bits: int) -> bytes:
 
     To attention every key head of a lane is a lane of its own, since heads turn by different angles.
     """
-    c, group = config, config.heads // config.kv_heads
-    g = _Trunk(config, raw, bits, held_in(bits), "heads", group, 1)
+    c, group, held = config, config.heads // config.kv_heads, held_in(bits)
+    raw = in_levels(config, raw) if held is np.int8 else raw
+    g = _Trunk(config, raw, bits, held, "heads", group, 1)
     x = g.input("x", np.float32, ("batch", "steps", c.width))
     turns = [g.input(name, np.float32, ("turns", c.head_size // 2)) for name in ("cos", "sin")]
     turns.append(g.input("places", np.int64, ("heads", 1)))
@@ -362,7 +378,7 @@ class Picks:
         """Take in what is told before the pitch is drawn."""
         planes = self._planes[1]
         planes[:, 1] = _INTERVALS[hints[:, REFERENCE]]
-        planes[:, 2] = _SOUNDING[hints[:, SOUNDING]][:, _CLASS]
+        planes[:, 2] = _SOUNDING.take(hints[:, SOUNDING], 0).take(_CLASS, 1)
 
     def rest(self, hints: Ints) -> None:
         """Take in what is told before duration, velocity and micro are drawn."""

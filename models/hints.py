@@ -16,7 +16,7 @@ learns with a fraction of both. A hint never says more than the steps before it 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from models.figures import LAGS, OF_FIELD, Past, Words
 from models.piece import DRUMS, DURATIONS, MAX_BAR, MICRO_LIMIT
 
 IntArray = NDArray[np.int32]
+Number = TypeVar("Number", int, IntArray)
 BoolArray = NDArray[np.bool_]
 ECHOES = (1, 2, 4)
 END = MAX_BAR
@@ -87,8 +88,8 @@ class Cells(NamedTuple):
     lane: IntArray
 
 
-def cell_order(bar: IntArray, slot: IntArray) -> IntArray:
-    """Cells come bar by bar, in a bar by slot."""
+def cell_order(bar: Number, slot: Number) -> Number:
+    """Cells come bar by bar, in a bar by slot. Takes numbers, or arrays of them."""
     return bar * MOST_SLOTS + slot
 
 

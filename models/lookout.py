@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.figures import LAGS, Past, Words, past_words
+from models.figures import LAGS, Words, past_words, pitch_words, position_words
 from models.hints import (
     DURATION,
     ECHOES,
@@ -25,7 +25,6 @@ from models.hints import (
     ONSETS,
     PROFILE,
     PROFILE_BARS,
-    REFERENCE,
     REST_MEMORY,
     SAME,
     SOUNDING,
@@ -51,10 +50,9 @@ class Lookout:
     def __init__(self, notes: Sequence[Notes], lanes: int, programs: IntArray, slots: IntArray, first: int) -> None:
         """notes: what each lane in use has in sight. programs, slots: [T]. first: the first bar in sight."""
         self.table = np.full((lanes, HINTS), NONE, dtype=np.int32)
+        self._plain = list(self.table[:, :_PLAIN])
         self.onsets = np.zeros((lanes, ONSETS, MAX_BAR + 2), dtype=bool)
         self._words = Words(lanes)
-        self._past = Past(*np.full((6, LAGS, lanes), NONE, dtype=np.int32), *np.zeros((3, lanes), dtype=np.int32))
-        self._drawn = np.zeros((2, lanes), dtype=np.int32)
         self._lanes = [_Lane(seen, programs.tolist(), slots.tolist(), first) for seen in notes]
 
     def enter(self, lane: int, bar: int, track: int, begin: int, length: int) -> None:
@@ -65,8 +63,6 @@ class Lookout:
         self.onsets[lane] = False
         self.onsets[lane, 0, [code >> 8 for code in here.codes[0]]] = True
         self.onsets[lane, 1, here.others] = True
-        self._past.begin[lane] = begin
-        self._past.start[0, lane], self._past.pitch[0, lane] = here.latest
 
     def leave(self, lane: int) -> None:
         """A lane forgets the cell it is in, and begins it anew."""
@@ -75,31 +71,25 @@ class Lookout:
     def look(self, lanes: Sequence[int]) -> None:
         """Fill in what is told before the position is drawn."""
         for lane in lanes:
-            self.table[lane, :_PLAIN], words = self._lanes[lane].look()
-            self._words.set_past(lane, words)
-        self.table[:, MEMORY[0]] = self._words.rows_of_past()
+            self._words.set(lane, 0, self._lanes[lane].look(self._plain[lane]))
+        self.table[:, MEMORY[0]] = self._words.rows(0)
 
     def draw_position(self, drawn: Sequence[tuple[int, int]]) -> None:
         """Fill in what is told before the pitch is drawn. drawn: lanes and their positions."""
         for lane, position in drawn:
-            self.table[lane, :_PLAIN] = self._lanes[lane].draw_position(position)
-            self._drawn[0, lane] = position
-        table = self.table
-        keys = self._words.of_position(self._past, self._drawn[0], table[:, REFERENCE], table[:, SOUNDING])
-        table[:, MEMORY[1]] = keys
+            self._words.set(lane, 1, self._lanes[lane].draw_position(position, self._plain[lane]))
+        self.table[:, MEMORY[1]] = self._words.rows(1)
 
     def draw_pitch(self, drawn: Sequence[tuple[int, int]]) -> None:
         """Fill in what is told before the other fields are drawn. drawn: lanes and their pitches, as FIELDS has
         them."""
         for lane, pitch in drawn:
-            self.table[lane, :_PLAIN] = self._lanes[lane].draw_pitch(pitch)
-            self._drawn[1, lane] = pitch
-        self.table[:, REST_MEMORY] = self._words.of_pitch(self._past, self._drawn[1])
+            self._words.set(lane, 2, self._lanes[lane].draw_pitch(pitch, self._plain[lane]))
+        self.table[:, REST_MEMORY] = self._words.rows(2)
 
     def add(self, lane: int, row: Row) -> None:
         """A lane has written a note in its cell."""
         self._lanes[lane].add(row)
-        self._past.start[0, lane], self._past.pitch[0, lane] = self._lanes[lane].latest
 
 
 class _Lane:
@@ -116,7 +106,7 @@ class _Lane:
         self._bar, self._track, self._begin, self._length = bar, track, begin, length
         self._count_before = self._count
         self.program = self._programs[track]
-        self._order = int(cell_order(np.array(bar), np.array(self._slots[track])))
+        self._order = cell_order(bar, self._slots[track])
         table = self._table[:, : self._count]
         mine = table[_TRACK] == track
         own = table[:, mine]
@@ -124,9 +114,9 @@ class _Lane:
         self.codes: list[list[int]] = []
         self._echoes: list[list[list[int]]] = []
         for back in ECHOES:
-            there = np.flatnonzero(own[_BAR] == bar - back)
+            there = (own[_BAR] == bar - back).nonzero()[0]
             self.codes.append(code[there].tolist())
-            self._echoes.append(own[_REST, there].T.tolist())
+            self._echoes.append(own[_REST].take(there, 1).T.tolist())
         self._known = [END if bar - back >= self._first else NONE for back in ECHOES]
         self._look_back(own, code, bar)
         tuned = table[_PITCH] < 128
@@ -142,9 +132,9 @@ class _Lane:
 
     def _look_back(self, own: IntArray, code: IntArray, bar: int) -> None:
         """The track's last notes, and what the cell's first note is heard against."""
-        earlier = np.flatnonzero(own[_BAR] < bar)
-        when = own[_BAR, earlier] * 65_536 + code[earlier]
-        latest = earlier[np.argsort(when, kind="stable")[: -LAGS - 1 : -1]]
+        earlier = (own[_BAR] < bar).nonzero()[0]
+        when = own[_BAR].take(earlier) * 65_536 + code.take(earlier)
+        latest = earlier[when.argsort(kind="stable")[: -LAGS - 1 : -1]]
         self._past = own[:, latest][[_START, _END, _PITCH, *range(_ROWS)[_REST]]].T.tolist()
         self._reference, self._before = NONE, [NONE, NONE, NONE]
         if self._past:
@@ -155,51 +145,48 @@ class _Lane:
     def _listen(self, table: IntArray, others: BoolArray, tuned: BoolArray, bar: int, begin: int) -> None:
         """Where other tracks strike in this bar, and the pitch classes they sound at every place, as bits."""
         self.others = sorted(set(table[_POSITION, others & (table[_BAR] == bar)].tolist()))
-        bits = np.zeros(MAX_BAR + 1, dtype=np.int32)
-        sounding = others & tuned & (table[_END] > begin) & (table[_START] <= begin + MAX_BAR)
-        for pitch, start, end in table[_PITCH : _END + 1, sounding].T.tolist():
-            bits[max(0, start - begin) : end - begin] |= 1 << pitch % 12
-        self._bits = bits.tolist()
+        end = begin + self._length
+        sounding = others & tuned & (table[_END] > begin) & (table[_START] < end)
+        pitch, starts, ends = table[_PITCH : _END + 1].compress(sounding, 1)[:, :, None]
+        ticks = np.arange(begin, end, dtype=np.int32)
+        sounds = (starts <= ticks) & (ends > ticks)
+        self._bits = np.bitwise_or.reduce(sounds * (1 << pitch % 12), axis=0).tolist()
 
-    @property
-    def latest(self) -> tuple[int, int]:
-        """Start and pitch of the track's last note."""
-        return (self._past[0][0], self._past[0][2]) if self._past else (NONE, NONE)
-
-    def look(self) -> tuple[list[int], list[int]]:
-        """The plain hints before anything is drawn, and the words of figures that are known by then."""
+    def look(self, plain: IntArray) -> list[int]:
+        """Fill in the plain hints before anything is drawn. Returns the words of figures that are known by then."""
         after, place = self._after, self._after >> 8  # NONE stays NONE
         nexts = list(self._known)
         for index, codes in enumerate(self.codes):
             found = bisect_right(codes, after)
             if found < len(codes):
                 nexts[index] = codes[found] >> 8
-        plain = [self._reference, place, *nexts, *(NONE,) * (_PLAIN - NEXT.stop)]
-        plain[DURATION.start : MICRO.stop : 1 + len(ECHOES)] = self._before
-        self._plain = plain
+        told = [self._reference, place, *nexts, *(NONE,) * (_PLAIN - NEXT.stop)]
+        told[DURATION.start : MICRO.stop : 1 + len(ECHOES)] = self._before
+        plain[:] = told
         found = bisect_right(self.others, place)
         coming = self.others[found] if found < len(self.others) else NONE
-        return plain, past_words(self._past, self._begin, self._length, self.program, coming)
+        return past_words(self._past, self._begin, self._length, self.program, coming)
 
-    def draw_position(self, position: int) -> list[int]:
+    def draw_position(self, position: int, plain: IntArray) -> tuple[int, ...]:
+        """Fill in what becomes known with the position, and return its words."""
         self._position = position
         least = max(position * 256, self._after + 1)
-        plain = self._plain
         for index, codes in enumerate(self.codes):
             found = bisect_left(codes, least)
             if found < len(codes) and codes[found] >> 8 == position:
                 plain[SAME.start + index] = codes[found] & 255
-        plain[SOUNDING] = self._bits[position]
-        return plain
+        plain[SOUNDING] = sounding = self._bits[position]
+        latest = self._past[0][0] if self._past else NONE
+        return position_words(latest, self._begin, position, self._reference, sounding)
 
-    def draw_pitch(self, pitch: int) -> list[int]:
+    def draw_pitch(self, pitch: int, plain: IntArray) -> tuple[int, ...]:
+        """Fill in what becomes known with the pitch, and return its words."""
         wanted = self._position * 256 + pitch
-        plain = self._plain
         for index, codes in enumerate(self.codes):
             found = bisect_left(codes, wanted)
             if found < len(codes) and codes[found] == wanted:
                 plain[DURATION.start + 1 + index : MICRO.stop : 1 + len(ECHOES)] = self._echoes[index][found]
-        return plain
+        return pitch_words(self._past[0][2] if self._past else NONE, pitch)
 
     def add(self, row: Row) -> None:
         """Take in a note of the cell."""

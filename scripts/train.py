@@ -64,7 +64,11 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=0, help="processes that draw batches; for an accelerator")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument(
-        "--from", dest="start", type=Path, metavar="RUN", help="learn on from where another run ended"
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="RUN",
+        help="learn on from where another run ended, or from a folder of exported weights",
     )
     parser.add_argument("--export", type=Path, help="write the weights of the run here, and train no further")
     args = parser.parse_args()

@@ -36,7 +36,7 @@ SET_WEIGHTS = {
     "pop909": 3.0,
     "freedoom-music": 4.0,
     "lmms-demos": 4.0,
-    "groove-midi": 5.0,
+    "groove-midi": 3.0,
     "hydrogen-drum-patterns": 3.0,
     "openewld-leadsheets": 3.0,
 }

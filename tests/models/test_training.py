@@ -27,7 +27,7 @@ from models.piece import DRUMS, NO_CHORD, Piece, to_piece
 from models.score import KeySignature, Marker, Note, Score
 from models.theory import chord_track, with_chord_track
 from models.tokens import END, FIELD_SIZES, MAX_TRACKS, TEXT_WIDTH, Steps, build_steps, step_counts
-from models.training.checkpoint import export_weights, load_checkpoint, load_weights, save_checkpoint
+from models.training.checkpoint import EXPORTED_PACE, export_weights, load_checkpoint, load_weights, save_checkpoint
 from models.training.loop import (
     TrainConfig,
     averaged,
@@ -572,6 +572,32 @@ def test_a_run_can_learn_on_from_another_ones_end(tmp_path: Path) -> None:
     assert all(torch.isfinite(p).all() for p in later.parameters())
     moved = load_file(next((tmp_path / "third").glob("state-*/optimizer-2.safetensors")))["0.sum"]
     assert (moved >= pace).all() and (moved > pace).any() and pace.any()
+
+
+def test_a_run_can_learn_on_from_exported_weights(tmp_path: Path) -> None:
+    first = train(MusicTransformer(TINY), Corpus(items()), CONFIG, tmp_path / "first", device=CPU)
+    export_weights(first, tmp_path / "weights", {})
+    known = dict(load_weights(tmp_path / "weights").named_parameters())
+    still = replace(CONFIG, total=0)
+    begun = train(
+        MusicTransformer(TINY), Corpus(items()), still, tmp_path / "second", device=CPU, start=tmp_path / "weights"
+    )
+    assert all((p == known[name]).all() for name, p in begun.named_parameters())
+    gentle = replace(CONFIG, total=20, matrix_rate=1e-4, other_rate=1e-4)
+    reported: list[dict[str, float]] = []
+    train(
+        MusicTransformer(TINY),
+        Corpus(items()),
+        gentle,
+        tmp_path / "third",
+        device=CPU,
+        start=tmp_path / "weights",
+        report=reported.append,
+        report_every=10,
+    )
+    pace = load_file(next((tmp_path / "third").glob("state-*/optimizer-2.safetensors")))["0.sum"]
+    assert pace.min() == pytest.approx(EXPORTED_PACE) and pace.max() > 2 * EXPORTED_PACE
+    assert reported[-1]["loss"] < 1.05 * reported[0]["loss"]
 
 
 def test_half_precision_learns_nearly_the_same(tmp_path: Path) -> None:
