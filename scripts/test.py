@@ -1,9 +1,9 @@
 """Installs what tests need, then runs lint, types and tests: `python3 scripts/test.py [pytest arguments]`.
 
-Arguments go to pytest, which runs in the repository's root. Without any, the tests of models, which hang on
-nobody's time, run side by side on all cores; those of servers, ports and the page follow one by one. Every stage
-runs even when one before it has failed; the exit code is 0 only when all have passed. With CI=true a missing
-program is a failure.
+Arguments go to pytest, which runs in the repository's root. Without any, the tests that hang on nobody's time run
+side by side on all cores; those of the page, of MIDI ports and of DAWs follow one by one. Every stage runs even
+when one before it has failed; the exit code is 0 only when all have passed. With CI=true a missing program is a
+failure.
 """
 
 import os
@@ -17,7 +17,8 @@ from pathlib import Path
 
 from environment import ROOT, SECONDS_TO_TEST, Environment, SetupError
 
-SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal", "tests/models")
+TIMED = ("tests/page", "tests/assistant/live", "tests/integrations")
+SIDE_BY_SIDE = ("-n", "auto", "--dist", "worksteal", "tests", *(f"--ignore={folder}" for folder in TIMED))
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a process each core is enough
 EXTRAS = frozenset({"dev", "link", "text", "train"})
 
@@ -47,8 +48,8 @@ def main() -> int:
     if sys.argv[1:]:
         stages["tests"] = partial(_tool, environment, ["pytest", "-q", *sys.argv[1:]])
     else:
-        stages["model tests"] = partial(_tool, environment, ["pytest", "-q", *SIDE_BY_SIDE], ONE_THREAD)
-        stages["other tests"] = partial(_tool, environment, ["pytest", "-q", "--ignore=tests/models"])
+        stages["tests"] = partial(_tool, environment, ["pytest", "-q", *SIDE_BY_SIDE], ONE_THREAD)
+        stages["timed tests"] = partial(_tool, environment, ["pytest", "-q", *TIMED])
 
     report: list[tuple[str, bool, float]] = []
     for stage, run in stages.items():
