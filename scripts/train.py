@@ -6,7 +6,9 @@
 A run that is stopped, or killed, goes on from its last checkpoint when the same command is given again. Several
 processes train together under torchrun: `torchrun --nproc-per-node 2 scripts/train.py SHARDS ...`, each with
 --rows rows of its own.
-`--minutes` stops it in good order. `--export` writes the averaged weights of the run's last checkpoint.
+`--minutes` stops it in good order. `--export` writes the averaged weights of the run's last checkpoint; with
+`--together`, the mean of those of several runs that began from the same weights, which is better than each of them
+("model soups", Wortsman et al. 2022).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from models.training.loop import (
     averaged,
     evaluate,
     make_optimizers,
+    mean_of,
     start_average,
     train,
     validation_report,
@@ -71,6 +74,14 @@ def main() -> int:
         help="learn on from where another run ended, or from a folder of exported weights",
     )
     parser.add_argument("--export", type=Path, help="write the weights of the run here, and train no further")
+    parser.add_argument(
+        "--together",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="with --export: other runs from the same beginning, whose weights are averaged with this one's",
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -88,7 +99,7 @@ def main() -> int:
         bfloat16=args.bfloat16,
     )
     if args.export:
-        return export(args.folder, args.export)
+        return export([args.folder, *args.together], args.export)
     if torch.distributed.is_torchelastic_launched():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         if device.type == "cuda":
@@ -138,14 +149,18 @@ def main() -> int:
     return 0
 
 
-def export(run: Path, folder: Path) -> int:
-    """Write the averaged weights of a run's last checkpoint."""
-    info = json.loads((run / "latest.json").read_text("utf-8"))
-    model = MusicTransformer(ModelConfig(**info["model"]))
-    average = start_average(model)
-    step = load_checkpoint(run, model, average, make_optimizers(model, TrainConfig(**info["train"])))
-    digest = export_weights(averaged(model, average), folder, {"step": step, "train": info["train"]})
-    print(f"{folder}: step {step}, sha256 {digest}")
+def export(runs: list[Path], folder: Path) -> int:
+    """Write the averaged weights of the runs' last checkpoints, the mean of them where there are several."""
+    found: list[MusicTransformer] = []
+    for run in runs:
+        info = json.loads((run / "latest.json").read_text("utf-8"))
+        model = MusicTransformer(ModelConfig(**info["model"]))
+        average = start_average(model)
+        step = load_checkpoint(run, model, average, make_optimizers(model, TrainConfig(**info["train"])))
+        found.append(averaged(model, average))
+        print(f"{run}: step {step}")
+    digest = export_weights(mean_of(found), folder, {"step": step, "train": info["train"], "runs": len(runs)})
+    print(f"{folder}: sha256 {digest}")
     return 0
 
 

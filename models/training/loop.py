@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -317,3 +317,12 @@ def averaged(model: MusicTransformer, average: dict[str, Tensor]) -> MusicTransf
     copied = copy.deepcopy(model)
     copied.load_state_dict(average)
     return copied.eval()
+
+
+def mean_of(models: Sequence[MusicTransformer]) -> MusicTransformer:
+    """A network whose weights are the mean of others', which learned on from the same ones ("model soups",
+    Wortsman et al. 2022)."""
+    states = [model.state_dict() for model in models]
+    mean = copy.deepcopy(models[0])
+    mean.load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})
+    return mean

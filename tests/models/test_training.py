@@ -641,3 +641,31 @@ def test_two_processes_learn_what_one_with_twice_the_rows_does(tmp_path: Path) -
     one, two = losses_of_run(tmp_path / "one"), losses_of_run(tmp_path / "two")
     assert len(one) == 4 and one[-1] < one[0]
     assert two == pytest.approx(one, abs=2e-4)
+
+
+def test_runs_from_one_beginning_are_exported_together(tmp_path: Path) -> None:
+    runs = [tmp_path / "one", tmp_path / "two"]
+    for seed, run in enumerate(runs):
+        torch.manual_seed(1)
+        train(MusicTransformer(TINY), Corpus(items()), replace(CONFIG, seed=seed), run, device=CPU)
+    script = [
+        str(ROOT / "scripts" / "train.py"),
+        "shards",
+        "--folder",
+        str(runs[0]),
+        "--export",
+        str(tmp_path / "w"),
+    ]
+    done = subprocess.run(
+        [sys.executable, *script, "--together", str(runs[1])],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    averages = [load_file(next(run.glob("state-*")) / "average.safetensors") for run in runs]
+    assert any((averages[0][name] != averages[1][name]).any() for name in averages[0])
+    for name, parameter in load_weights(tmp_path / "w").named_parameters():
+        wanted = (averages[0][name] + averages[1][name]) / 2
+        near = wanted.abs().amax() / 200 if is_memory(name) else wanted.abs() * 2e-3 + 1e-6
+        assert ((parameter - wanted).abs() <= near).all(), name
