@@ -56,7 +56,7 @@ from models.theory import (
     place_progression,
     with_chord_track,
 )  # fmt: skip
-from models.tokens import ATTRIBUTES, MAX_TRACKS, Header, cell_attributes, describe
+from models.tokens import ATTRIBUTES, MAX_TRACKS, Header, cell_attributes, describe, phrase_attributes
 from models.transforms import apart_again
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "weights"
@@ -400,6 +400,8 @@ def _prepare(request: Request) -> _Prepared:
     attributes = asked_attributes(controls, [bar.score_bar for bar in grid], piece.programs)
     if request.keep and request.keep.kind == "notes" and not request.keep.accents:
         attributes = _like(own, region, attributes)
+    elif not (request.keep or request.form or request.words):
+        attributes = _in_phrases(piece, region, attributes, request.ending)
     tables = [_kept_table(track) for track in base.tracks]
     final = None
     if request.ending and not controls.follow_chords:
@@ -439,6 +441,17 @@ def _like(own: Piece, region: NDArray[np.bool_], asked: NDArray[np.int32] | None
     found[..., [ATTRIBUTES.index(name) for name in ("polyphony", "leaps", "syncopation")]] = 0
     were[: len(found)] = np.where(region[: len(found), :, None], found, 0)
     return were if asked is None else np.where(asked > 0, asked, were)
+
+
+def _in_phrases(
+    piece: Piece, region: NDArray[np.bool_], asked: NDArray[np.int32] | None, ending: bool
+) -> NDArray[np.int32]:
+    """What is asked of the region's cells; where nothing is, that each be like the bar a phrase before it, but for
+    the last bar of an ending. What is drawn so is nearer to what composers write: see docs/quality.md."""
+    likely = phrase_attributes(piece, region)
+    if ending:
+        likely[np.flatnonzero(region.any(axis=1))[-1]] = 0
+    return likely if asked is None else np.where(asked.any(axis=2, keepdims=True), asked, likely)
 
 
 def _closing(piece: Piece, score: Score, key: Key | None, last: int) -> tuple[Piece, frozenset[int]]:

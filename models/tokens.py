@@ -43,6 +43,7 @@ WIDEST_INTERVAL = 24  # semitones from the cell's note before; wider ones count 
 
 ATTRIBUTES = ("density", "polyphony", "register", "note_length", "leaps", "syncopation")
 ATTRIBUTE_SIZES = (10, 6, 17, 9, 5, 5)  # value 0 of each means: not said
+PHRASE, PLANNED = 4, 8  # bars
 
 # name -> how many values; a fact's id is its field's offset + value, and id 0 is "nothing".
 FACTS = {
@@ -189,6 +190,30 @@ def cell_attributes(piece: Piece) -> IntArray:
     )
     table[~sounding, 1:] = 0
     return table.reshape(bars, tracks, len(ATTRIBUTES)).astype(np.int32)
+
+
+def phrase_attributes(piece: Piece, region: BoolArray) -> IntArray:
+    """What the cells of a region [B, T] would be if each were like the bar PHRASE bars before it in its track, or
+    twice as many where that is in the region too: [B, T, len(ATTRIBUTES)].
+
+    0, which says nothing, where there is no such bar, or one of another length; after PLANNED bars of the region;
+    where nothing sounds in that bar; and where the track was silent for a phrase.
+    """
+    found, asked = cell_attributes(piece), np.zeros((*region.shape, len(ATTRIBUTES)), dtype=np.int32)
+    sounds = found[:, :, 0] > 1
+    for track in np.flatnonzero(region.any(axis=0)).tolist():
+        since = 0
+        for bar in range(len(region)):
+            since = since + 1 if region[bar, track] else 0
+            source = bar - PHRASE
+            while source >= 0 and region[source, track]:
+                source -= PHRASE
+            phrase = slice(max(0, bar - since + 1 - PHRASE), bar - since + 1)
+            if not (0 < since <= PLANNED and source >= 0 and sounds[source].any() and sounds[phrase, track].any()):
+                continue
+            if piece.bars[source, 0] == piece.bars[bar, 0]:
+                asked[bar, track] = found[source, track]
+    return asked
 
 
 def chords_at(piece: Piece, bar: IntArray, position: IntArray) -> IntArray:

@@ -34,7 +34,7 @@ from models.piece import (
     chords_going_on,
 )
 from models.theory import CHORD_TYPES
-from models.tokens import MAX_TRACKS, chords_at, describe
+from models.tokens import MAX_TRACKS, chords_at, describe, phrase_attributes
 from models.training.sampling import as_int32, keep_tracks
 from models.training.shards import Item
 
@@ -87,7 +87,7 @@ def task_of(piece: Piece, region: NDArray[np.bool_], controls: Controls = Contro
     spans = np.stack([np.maximum(begin, 0), end, shown.notes[:, 3]], axis=1).astype(np.int64)
     kept = [spans[shown.notes[:, 1] == track] for track in range(len(piece.programs))]
     rules = Rules(shown, grid, region, controls, kept, RESOLUTION)
-    return Task(shown, region, rules, describe(shown), None, ends_known=False)
+    return Task(shown, region, rules, describe(shown), phrase_attributes(shown, region), ends_known=False)
 
 
 def _pieces(items: Sequence[Item], bars: int) -> Iterator[tuple[Item, Piece, int]]:

@@ -405,6 +405,22 @@ def test_harmony_goes_on_for_the_network_alone() -> None:
     assert prepared.base.markers == markers
 
 
+def test_what_is_not_asked_for_is_likely_to_be_as_a_phrase_before() -> None:
+    notes = [Note(1920 * bar + 480 * beat, 60, 480, 90) for bar in range(6) for beat in range(1 + bar % 4)]
+    score = Score(480, (Track("Lead", notes=tuple(notes)),))
+
+    def told(request: Request) -> list[list[int]]:
+        attributes = _prepare(request).task.attributes
+        return [] if attributes is None else attributes[6:, 0].tolist()
+
+    plain = told(continue_request(score, 4))
+    assert [row[0] for row in plain] == [4, 4, 2, 3]  # as dense as bars 2 to 5, which have 3, 4, 1 and 2 notes
+    assert told(replace(continue_request(score, 4), ending=True)) == [*plain[:3], [0] * len(plain[0])]
+    dense = continue_request(score, 4, Options(controls=Controls(density=(12, 12))))
+    assert all(row[0] == 7 and not any(row[1:]) for row in told(dense))
+    assert not told(replace(continue_request(score, 4), words="calm"))
+
+
 def test_steady_music_has_no_silent_bar() -> None:
     notes = tuple(Note(480 * beat, 60 + beat % 5, 480, 90) for beat in range(32))
     steady = Score(480, (Track("Lead", notes=notes), Track("Bass", 33, channel=1, notes=notes[::4])))

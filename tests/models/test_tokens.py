@@ -28,6 +28,7 @@ from models.tokens import (
     NOTE,
     NOTE_TARGET,
     OFFSET,
+    PHRASE,
     PIECE,
     TEMPO_BINS,
     TRACK,
@@ -41,6 +42,7 @@ from models.tokens import (
     cell_attributes,
     density_bin,
     describe,
+    phrase_attributes,
     step_counts,
     tempo_bin,
 )
@@ -282,6 +284,49 @@ def test_attributes_are_told_to_the_region_alone(seed: int) -> None:
             assert told == attributes[cell[0], cell[1]].tolist()
         else:
             assert told == [0] * len(ATTRIBUTES)
+
+
+@given(seeds)
+def test_a_phrase_before_says_what_is_likely(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    piece = random_piece(rng, int(rng.integers(1, 24)), 3, float(rng.choice([0.3, 4])), lengths=(96, 72))
+    region = random_region(rng, piece, rng.random())
+    piece = replace(piece, notes=piece.notes[~region[piece.notes[:, 0], piece.notes[:, 1]]])
+    found, told = cell_attributes(piece), phrase_attributes(piece, region)
+    assert not told[~region].any()
+    for bar, track in np.argwhere(told.any(axis=2)).tolist():
+        assert any(
+            (told[bar, track] == found[source, track]).all()
+            for source in range(bar - PHRASE, -1, -PHRASE)
+            if not region[source, track]
+            and piece.bars[source, 0] == piece.bars[bar, 0]
+            and found[source, :, 0].max() > 1
+        )
+
+
+def two_lines(*bars: range) -> Piece:
+    """A melody track and another: four crotchets in each of the bars that are named for each, of 16 in all."""
+    played = sorted((bar, track) for track, places in enumerate(bars) for bar in places)
+    notes = [[bar, track, 24 * beat, 60, 20, 16, 0] for bar, track in played for beat in range(4)]
+    table = np.tile(np.array([[96, 4, 120, 0]], dtype=np.int32), (16, 1))
+    none = np.zeros((0, 3), dtype=np.int32)
+    return Piece(np.zeros(2, dtype=np.int32), table, np.array(notes, dtype=np.int32), none)
+
+
+def test_a_phrase_before_says_nothing_where_there_is_no_music_to_go_by() -> None:
+    region = np.zeros((16, 2), dtype=bool)
+    region[6:, 0] = True
+    told = phrase_attributes(two_lines(range(6), range(16)), region)[:, 0]
+    assert (told[6:14] == told[6]).all() and told[6].any() and not told[:6].any()
+    assert not told[14:].any()  # nobody plans further ahead
+    # The other track alone sounds: this one is not told to be silent, but to rest where it rested.
+    assert not phrase_attributes(two_lines(range(2), range(16)), region).any()
+    resting = phrase_attributes(two_lines(range(3), range(16)), region)[:, 0, 0]
+    assert resting[6] == 4 and (resting[7:10] == 1).all() and resting[10] == 4
+    # Nothing at all sounds in bars 3 to 5.
+    region[:] = [[False, False]] * 6 + [[True, True]] * 10
+    empty = phrase_attributes(two_lines(range(3), range(3)), region)[:, 0, 0]
+    assert empty[6] == 4 and not empty[7:10].any()
 
 
 def test_a_header_describes_its_piece() -> None:
