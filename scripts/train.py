@@ -83,6 +83,8 @@ def main() -> int:
         help="with --export: other runs from the same beginning, whose weights are averaged with this one's",
     )
     args = parser.parse_args()
+    if args.together and not args.export:
+        parser.error("--together goes with --export")
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = TrainConfig(
