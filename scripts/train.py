@@ -7,8 +7,8 @@ A run that is stopped, or killed, goes on from its last checkpoint when the same
 processes train together under torchrun: `torchrun --nproc-per-node 2 scripts/train.py SHARDS ...`, each with
 --rows rows of its own.
 `--minutes` stops it in good order. `--export` writes the averaged weights of the run's last checkpoint; with
-`--together`, the mean of those of several runs that began from the same weights, which is better than each of them
-("model soups", Wortsman et al. 2022).
+`--together`, the mean of those of several runs that began from the same weights, and of these weights as well where
+they are named, which is better than each of them ("model soups", Wortsman et al. 2022).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 import torch.distributed
 
 from models.architecture import SIZES, ModelConfig
-from models.training.checkpoint import export_weights, load_checkpoint
+from models.training.checkpoint import export_weights, load_checkpoint, load_weights
 from models.training.loop import (
     TrainConfig,
     averaged,
@@ -80,7 +80,8 @@ def main() -> int:
         nargs="+",
         default=[],
         metavar="RUN",
-        help="with --export: other runs from the same beginning, whose weights are averaged with this one's",
+        help="with --export: other runs from the same beginning, or folders of exported weights such as that "
+        "beginning, that are averaged with this one's",
     )
     args = parser.parse_args()
     if args.together and not args.export:
@@ -152,16 +153,24 @@ def main() -> int:
 
 
 def export(runs: list[Path], folder: Path) -> int:
-    """Write the averaged weights of the runs' last checkpoints, the mean of them where there are several."""
+    """Write the averaged weights of the runs' last checkpoints, the mean of them where there are several. After the
+    first, a run may be a folder of exported weights."""
     found: list[MusicTransformer] = []
+    first: dict[str, object] = {}
+    step = 0
     for run in runs:
+        if found and not (run / "latest.json").exists():
+            found.append(load_weights(run))
+            print(f"{run}: exported weights")
+            continue
         info = json.loads((run / "latest.json").read_text("utf-8"))
         model = MusicTransformer(ModelConfig(**info["model"]))
         average = start_average(model)
         step = load_checkpoint(run, model, average, make_optimizers(model, TrainConfig(**info["train"])))
+        first = first or info["train"]
         found.append(averaged(model, average))
         print(f"{run}: step {step}")
-    digest = export_weights(mean_of(found), folder, {"step": step, "train": info["train"], "runs": len(runs)})
+    digest = export_weights(mean_of(found), folder, {"step": step, "train": first, "runs": len(runs)})
     print(f"{folder}: sha256 {digest}")
     return 0
 

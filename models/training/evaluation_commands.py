@@ -61,7 +61,9 @@ def say(text: str) -> None:
 def add_commands(commands: Any, weights: Path) -> None:
     """Add the sub-commands to argparse's `commands`. weights: the folder that is measured by default."""
 
-    def add(name: str, run: Callable[[argparse.Namespace], None], help: str, pieces: int) -> None:
+    def add(
+        name: str, run: Callable[[argparse.Namespace], None], help: str, pieces: int
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help)
         command.add_argument("shards", type=Path, metavar="SHARDS", help="token shards of scripts/prepare_data.py")
         command.add_argument("--weights", type=Path, default=weights, help="folder of the network's weights")
@@ -77,8 +79,10 @@ def add_commands(commands: Any, weights: Path) -> None:
         command.add_argument("--markov-cache", type=Path, metavar="FILE", help="keep the trained baseline here")
         command.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
         command.set_defaults(run=run)
+        return command
 
-    add("tasks", _tasks, "continue, fill and accompany held-out pieces", 40)
+    tasks = add("tasks", _tasks, "continue, fill and accompany held-out pieces", 40)
+    tasks.add_argument("--skip", type=int, default=0, metavar="N", help="not the first N excerpts a task")
     add("statistics", _statistics, "entropy, scale and groove of 16-bar pieces", 40)
     add("copying", _copying, "how much is found in the training set, note for note", 60)
     add("choice", _choice, "what keeping the best of several drafts changes", 120)
@@ -153,7 +157,7 @@ def _tasks(args: argparse.Namespace) -> None:
     tables: dict[str, list[Line]] = {}
     sets: dict[str, object] = {}
     for task, choose in TASKS.items():
-        excerpts = choose(held_out, args.pieces)
+        excerpts = choose(held_out, args.skip + args.pieces)[args.skip :]
         sets[task] = count_by_set(excerpts)
         say(f"{task}: {len(excerpts)} excerpts: {sets[task]}")
         lines = [mean_line(COMPOSER, [scores(excerpt, excerpt.truth) for excerpt in excerpts])]
@@ -167,7 +171,9 @@ def _tasks(args: argparse.Namespace) -> None:
         tables[task] = lines
     assert all(list(lines[0].figures) == list(SCORES) for lines in tables.values())
     title = f"Written on the {args.split} split, {args.pieces} excerpts a task, {args.candidates} answers each"
-    _report(args, title, tables, {"sets": sets})
+    if args.skip:
+        title += f", not the first {args.skip}"
+    _report(args, title, tables, {"sets": sets, "skip": args.skip})
 
 
 def _statistics(args: argparse.Namespace) -> None:

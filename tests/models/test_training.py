@@ -643,26 +643,22 @@ def test_two_processes_learn_what_one_with_twice_the_rows_does(tmp_path: Path) -
     assert two == pytest.approx(one, abs=2e-4)
 
 
-def test_runs_from_one_beginning_are_exported_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exported", [False, True], ids=["runs", "weights"])
+def test_runs_from_one_beginning_are_exported_together(exported: bool, tmp_path: Path) -> None:
     runs = [tmp_path / "one", tmp_path / "two"]
     for seed, run in enumerate(runs):
         torch.manual_seed(1)
         train(MusicTransformer(TINY), Corpus(items()), replace(CONFIG, seed=seed), run, device=CPU)
-    script = [
-        str(ROOT / "scripts" / "train.py"),
-        "shards",
-        "--folder",
-        str(runs[0]),
-        "--export",
-        str(tmp_path / "w"),
-    ]
-    done = subprocess.run(
-        [sys.executable, *script, "--together", str(runs[1])],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+
+    def export(run: Path, folder: Path, *more: str) -> None:
+        script = [str(ROOT / "scripts" / "train.py"), "shards", "--folder", str(run), "--export", str(folder)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([sys.executable, *script, *more], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    if exported:
+        export(runs[1], tmp_path / "alone")
+    export(runs[0], tmp_path / "w", "--together", str(tmp_path / "alone" if exported else runs[1]))
     averages = [load_file(next(run.glob("state-*")) / "average.safetensors") for run in runs]
     assert any((averages[0][name] != averages[1][name]).any() for name in averages[0])
     for name, parameter in load_weights(tmp_path / "w").named_parameters():
