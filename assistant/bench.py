@@ -342,8 +342,6 @@ def measure(folder: Path, rounds: int, peer_too: bool, say: Callable[[str], None
     lines.append(Line("reading memory", "GB/s", True, tuple(value / 1e9 for value in read)))
     share = [s.read / s.cpu / value for s, value in zip(ours[LANES], read, strict=True)]
     lines.append(Line("share of that in weights", "%", True, tuple(100 * value for value in share)))
-    wide = [s.read / s.cpu / value for s, value in zip(exactly[LANES], read, strict=True)]
-    lines.append(Line("the same, float32", "%", True, tuple(100 * value for value in wide)))
 
     bars = []
     if theirs:

@@ -66,15 +66,14 @@ SIZES = {
         field_hidden=256,
         memory_rows=1 << 16,
     ),
-    "base": ModelConfig(
-        width=512,
-        layers=8,
-        heads=8,
+    "base": ModelConfig(  # wide rather than deep: as many numbers, in fewer and larger products
+        width=640,
+        layers=5,
+        heads=6,
         head_size=64,
-        hidden=1376,
+        hidden=1920,
         field_width=256,
-        field_hidden=512,
-        field_layers=2,
+        field_hidden=1024,
         memory_rows=1 << 16,
     ),
 }

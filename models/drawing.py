@@ -41,7 +41,7 @@ class Sampling(NamedTuple):
 
 
 # Where there is no music around what is written the likeliest notes lead to themselves: see docs/quality.md.
-FROM_NOTHING = Sampling(temperature=1.1, top_p=0.96)
+FROM_NOTHING = Sampling(temperature=1.15, top_p=0.96)
 
 
 class Desk:

@@ -193,27 +193,48 @@ def cell_attributes(piece: Piece) -> IntArray:
 
 
 def phrase_attributes(piece: Piece, region: BoolArray) -> IntArray:
-    """What the cells of a region [B, T] would be if each were like the bar PHRASE bars before it in its track, or
-    twice as many where that is in the region too: [B, T, len(ATTRIBUTES)].
+    """What the cells of a region [B, T] are likely to be by the music around them: [B, T, len(ATTRIBUTES)].
 
-    0, which says nothing, where there is no such bar, or one of another length; after PLANNED bars of the region;
-    where nothing sounds in that bar; and where the track was silent for a phrase.
+    Where a track goes on, a cell is taken to be like the bar PHRASE bars before it in its track, or twice as many
+    where that is in the region too. In a hole, it is the median of four bars: those PHRASE before and after it,
+    and those just before and after the hole. 0, which says nothing, where there is no such bar, or one of another
+    length; after PLANNED bars of the region; where nothing sounds in any of these bars; and where the track was
+    silent for a phrase, or is in all four.
     """
     found, asked = cell_attributes(piece), np.zeros((*region.shape, len(ATTRIBUTES)), dtype=np.int32)
     sounds = found[:, :, 0] > 1
-    for track in np.flatnonzero(region.any(axis=0)).tolist():
-        since = 0
-        for bar in range(len(region)):
-            since = since + 1 if region[bar, track] else 0
-            source = bar - PHRASE
-            while source >= 0 and region[source, track]:
-                source -= PHRASE
-            phrase = slice(max(0, bar - since + 1 - PHRASE), bar - since + 1)
-            if not (0 < since <= PLANNED and source >= 0 and sounds[source].any() and sounds[phrase, track].any()):
-                continue
-            if piece.bars[source, 0] == piece.bars[bar, 0]:
-                asked[bar, track] = found[source, track]
+    for bar, track in np.argwhere(region).tolist():
+        before, *around = (_outside(region[:, track], bar, step) for step in (-1, -PHRASE, -1, PHRASE, 1))
+        begins = 0 if before is None else before + 1
+        if bar - begins >= PLANNED:
+            continue
+        like = [place for place in around if place is not None and sounds[place].any()]
+        like = [place for place in like if piece.bars[place, 0] == piece.bars[bar, 0]]
+        if before is not None and any(place > bar for place in like):
+            asked[bar, track] = _median(found[like, track])
+        elif like[:1] == around[:1] and sounds[max(0, begins - PHRASE) : begins, track].any():
+            asked[bar, track] = found[like[0], track]
     return asked
+
+
+def _outside(inside: BoolArray, bar: int, step: int) -> int | None:
+    """The first of the bars at bar + step, bar + 2 * step, ... that is not inside; None where none is left."""
+    place = bar + step
+    while 0 <= place < len(inside) and inside[place]:
+        place += step
+    return place if 0 <= place < len(inside) else None
+
+
+def _median(cells: IntArray) -> IntArray:
+    """The attributes in the middle of some cells', [n, len(ATTRIBUTES)]; those but density of the ones that sound.
+    0, which says nothing, where none does."""
+    sounding = cells[cells[:, 0] > 1]
+    middle = np.zeros(len(ATTRIBUTES), dtype=np.int32)
+    if len(sounding):
+        middle[0] = np.floor(np.median(cells[:, 0]) + 0.5)
+        if middle[0] > 1:
+            middle[1:] = np.floor(np.median(sounding[:, 1:], axis=0) + 0.5)
+    return middle
 
 
 def chords_at(piece: Piece, bar: IntArray, position: IntArray) -> IntArray:

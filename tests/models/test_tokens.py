@@ -287,7 +287,7 @@ def test_attributes_are_told_to_the_region_alone(seed: int) -> None:
 
 
 @given(seeds)
-def test_a_phrase_before_says_what_is_likely(seed: int) -> None:
+def test_the_music_around_says_what_is_likely(seed: int) -> None:
     rng = np.random.default_rng(seed)
     piece = random_piece(rng, int(rng.integers(1, 24)), 3, float(rng.choice([0.3, 4])), lengths=(96, 72))
     region = random_region(rng, piece, rng.random())
@@ -295,13 +295,18 @@ def test_a_phrase_before_says_what_is_likely(seed: int) -> None:
     found, told = cell_attributes(piece), phrase_attributes(piece, region)
     assert not told[~region].any()
     for bar, track in np.argwhere(told.any(axis=2)).tolist():
-        assert any(
-            (told[bar, track] == found[source, track]).all()
-            for source in range(bar - PHRASE, -1, -PHRASE)
-            if not region[source, track]
-            and piece.bars[source, 0] == piece.bars[bar, 0]
-            and found[source, :, 0].max() > 1
-        )
+        like = [
+            source
+            for source in np.flatnonzero(~region[:, track])
+            if piece.bars[source, 0] == piece.bars[bar, 0] and found[source, :, 0].max() > 1
+        ]
+        assert like
+        before = [source for source in range(bar - PHRASE, -1, -PHRASE) if source in like]
+        if region[bar:, track].all():  # the track goes on
+            assert before and (told[bar, track] == found[before[0], track]).all()
+        else:
+            assert (told[bar, track, 0] >= found[like, track, 0].min()).all()
+            assert (told[bar, track] <= found[like, track].max(axis=0)).all()
 
 
 def two_lines(*bars: range) -> Piece:
@@ -327,6 +332,26 @@ def test_a_phrase_before_says_nothing_where_there_is_no_music_to_go_by() -> None
     region[:] = [[False, False]] * 6 + [[True, True]] * 10
     empty = phrase_attributes(two_lines(range(3), range(3)), region)[:, 0, 0]
     assert empty[6] == 4 and not empty[7:10].any()
+
+
+def test_a_hole_is_like_the_middle_of_the_bars_around_it() -> None:
+    notes = {1: 2, 2: 9, 3: 4, 4: 4, 7: 13, 9: 2, 10: 8}  # notes in each bar
+    rows = [[bar, 0, 6 * place, 60, 20, 16, 0] for bar, count in notes.items() for place in range(count)]
+    table = np.tile(np.array([[96, 4, 120, 0]], dtype=np.int32), (12, 1))
+    piece = Piece(np.zeros(1, dtype=np.int32), table, np.array(rows, dtype=np.int32), np.zeros((0, 3), np.int32))
+    region = np.zeros((12, 1), dtype=bool)
+    region[5:7] = True
+    found, told = cell_attributes(piece)[:, 0, 0], phrase_attributes(piece, region)[:, 0]
+    assert found[[1, 4, 7, 9]].tolist() == [3, 4, 7, 3] and told[5, 0] == 4
+    assert found[[2, 4, 7, 10]].tolist() == [6, 4, 7, 6] and told[6, 0] == 6
+    # The track rests in most of these bars: it is told to rest, and nothing else.
+    resting = replace(piece, notes=piece.notes[np.isin(piece.notes[:, 0], [1, 2])])
+    other = np.array([[bar, 1, 0, 60, 20, 16, 0] for bar in range(12)], dtype=np.int32)
+    both = np.concatenate([resting.notes, other])
+    both = both[np.lexsort((both[:, 2], both[:, 1], both[:, 0]))]
+    pair = replace(piece, programs=np.zeros(2, dtype=np.int32), notes=both)
+    rest = phrase_attributes(pair, np.concatenate([region, np.zeros_like(region)], axis=1))[:, 0]
+    assert rest[5].tolist() == [1, 0, 0, 0, 0, 0]
 
 
 def test_a_header_describes_its_piece() -> None:
