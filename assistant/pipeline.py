@@ -446,8 +446,8 @@ def _like(own: Piece, region: NDArray[np.bool_], asked: NDArray[np.int32] | None
 def _in_phrases(
     piece: Piece, region: NDArray[np.bool_], asked: NDArray[np.int32] | None, ending: bool
 ) -> NDArray[np.int32]:
-    """What is asked of the region's cells; where nothing is, what the music around makes likely, but for the last bar
-    of an ending. What is drawn so is nearer to what composers write: see docs/model.md."""
+    """What is asked of the region's cells; where nothing is, what the music around makes likely, but for the last
+    bar of an ending. What is drawn so is nearer to what composers write: see docs/model.md."""
     likely = phrase_attributes(piece, region)
     if ending:
         likely[np.flatnonzero(region.any(axis=1))[-1]] = 0
