@@ -19,7 +19,7 @@ VOCABULARY = 1000
 
 def serve(parameters: int, width: int, layers: int, heads: int) -> None:
     """Read and generate as many tokens as each line of the input says; answer with seconds on the clock and of
-    processor."""
+    processor. heads: at most so many."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -28,7 +28,7 @@ def serve(parameters: int, width: int, layers: int, heads: int) -> None:
     config = LlamaConfig(
         hidden_size=width,
         num_hidden_layers=layers,
-        num_attention_heads=heads,
+        num_attention_heads=sharing(width, heads),
         intermediate_size=wide,
         vocab_size=VOCABULARY,
         tie_word_embeddings=True,
@@ -44,6 +44,11 @@ def serve(parameters: int, width: int, layers: int, heads: int) -> None:
             model.generate(prompt, max_new_tokens=tokens, do_sample=True, eos_token_id=None, pad_token_id=0)
         spent = {"wall": time.perf_counter() - clock, "cpu": time.process_time() - processor}
         print(json.dumps(spent), flush=True)
+
+
+def sharing(width: int, heads: int) -> int:
+    """As many heads as share a width evenly, each an even part of it that can be turned; `heads` at most."""
+    return next(count for count in range(heads, 0, -1) if width % (2 * count) == 0)
 
 
 def random_weights(size: str, folder: Path) -> None:

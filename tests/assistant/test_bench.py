@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 from assistant.bench import Bar, Line, _environment, memory_used, table
+from models.architecture import SIZES
+from models.training.peer import sharing
 
 
 def test_memory_is_the_programs_own() -> None:
@@ -23,3 +25,10 @@ def test_a_table_has_a_row_for_every_figure_and_every_bar() -> None:
     assert rows[3].split() == ["notes", "1/s", "1.0", "2.0", "4.0", "1.5", "3"]
     assert rows[4].split() == ["memory", "MB", "5.0", "5.0", "5.0", "0.0", "1"]
     assert rows[-1].split() == ["memory", "600", "MB", "5", "MB", "yes"]
+
+
+def test_a_peer_of_every_size_has_heads_that_share_its_width() -> None:
+    for config in SIZES.values():
+        heads = sharing(config.width, config.heads)
+        assert 1 <= heads <= config.heads and config.width % heads == 0 and config.width // heads % 2 == 0
+    assert sharing(640, 6) == 5 and sharing(192, 4) == 4
