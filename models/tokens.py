@@ -204,10 +204,12 @@ def phrase_attributes(piece: Piece, region: BoolArray) -> IntArray:
     found, asked = cell_attributes(piece), np.zeros((*region.shape, len(ATTRIBUTES)), dtype=np.int32)
     sounds = found[:, :, 0] > 1
     for bar, track in np.argwhere(region).tolist():
-        before, *around = (_outside(region[:, track], bar, step) for step in (-1, -PHRASE, -1, PHRASE, 1))
+        before = _outside(region[:, track], bar, -1)
         begins = 0 if before is None else before + 1
         if bar - begins >= PLANNED:
             continue
+        around = [_outside(region[:, track], bar, -PHRASE), before]
+        around += [_outside(region[:, track], bar, step) for step in (PHRASE, 1)]
         like = [place for place in around if place is not None and sounds[place].any()]
         like = [place for place in like if piece.bars[place, 0] == piece.bars[bar, 0]]
         if before is not None and any(place > bar for place in like):
