@@ -17,7 +17,7 @@ MODEL_FILE = "model.safetensors"
 MODEL_TYPE = "descant"  # by which transformers knows it (models.hub)
 MEMORY_FILES = tuple(f"memory-{field}.safetensors" for field in FIELDS)  # one a field, so that none is large
 CHOICE_FILE = "choice.safetensors"  # which of several drafts is kept
-MEMORY_TABLE = "fields.memory.table"
+MEMORY_TABLE, MEMORY_TAGS = "fields.memory.table", "fields.memory.tags"
 RECENT = 3  # steps before a step that its embedding takes in
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.figures import OPEN, tags_of
 from models.graphs import FAINT, GATES, STAGES, Picks
 from models.hints import DURATION, MEMORY, MICRO, NEXT, SAME, VELOCITY
 from models.lanes import Bound
@@ -68,6 +69,7 @@ class Desk:
         self._echoes = [np.zeros((n, size), dtype=np.int32) for size in GATES]
         self._hinted = [hints[:, columns] for columns in (NEXT, SAME, DURATION, VELOCITY, MICRO)]
         self._keys: list[tuple[Ints, Ints, Ints]] = []
+        self._tags = engine.tags
         seen, heard = np.zeros((2, n, engine.config.field_width), dtype=np.float32)
         self.bound = [Bound(session) for session in engine.sessions[2:]]
         for bound, fields in zip(self.bound, STAGES, strict=True):
@@ -132,6 +134,9 @@ class Desk:
             hashes, keys, first = self._keys[stage]
             np.bitwise_and(hashes, self._low, keys)
             keys += first
+            all_tags = self._tags[stage]
+            tags = all_tags.take(keys)
+            keys[(tags != tags_of(hashes)) & (tags != OPEN)] = len(all_tags) - 1  # the row that says nothing
         (self._picks.position, self._picks.pitch, self._picks.rest)[stage](hints)
         for field in STAGES[stage]:
             self._echoes[field][:] = self._hinted[field]

@@ -96,7 +96,7 @@ class Engine:
             self._bits = bits
             self._raw = {name: value.astype(np.float32) for name, value in raw.items()}
             self._load(self._raw)
-            self.memory = _read_memory(folder) if self.config.memory_rows else []
+            self.memory, self.tags = _read_memory(folder) if self.config.memory_rows else ([], [])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             hint = "Install Descant again, or name another folder of weights."
             raise UserError(f"The weights in {folder} cannot be read", hint) from error
@@ -129,7 +129,7 @@ class Engine:
         for stage in self.memory:
             values, scale = stage["memory"].copy(), stage["scale"].copy()
             for adapter, strength in styles:
-                inside = (adapter.rows >= first) & (adapter.rows < first + len(values))
+                inside = (adapter.rows >= first) & (adapter.rows < first + len(values) - 1)
                 if not inside.any():
                     continue
                 rows = adapter.rows[inside] - first
@@ -139,7 +139,7 @@ class Engine:
                 scale[rows] = step[:, None]
                 values[rows] = np.clip(np.rint(whole / scale[rows]), -127, 127) + 128
             result.append({"memory": values, "scale": scale})
-            first += len(values)
+            first += len(values) - 1
         return result
 
     @property
@@ -440,16 +440,23 @@ class Engine:
                         lanes.dismiss(lane)
 
 
-def _read_memory(folder: Path) -> list[dict[str, NDArray[Any]]]:
-    """The memory of each of STAGES: values [rows, memory_width] around 128, scale [rows, 1]."""
+def _read_memory(folder: Path) -> tuple[list[dict[str, NDArray[Any]]], list[NDArray[np.uint8]]]:
+    """The memory of each of STAGES: values [rows + 1, memory_width] around 128, scale [rows + 1, 1], of which the
+    last row says nothing; and the tags of the rows, [rows + 1]."""
     fields = [load_file(folder / name) for name in MEMORY_FILES]
-    return [
+
+    def joined(part: str, stage: Sequence[int]) -> NDArray[Any]:
+        parts = [fields[i][part] for i in stage]
+        return np.concatenate([*parts, np.zeros_like(parts[0][:1])])
+
+    memory = [
         {
-            "memory": np.concatenate([fields[i]["values"].view(np.uint8) for i in stage]) ^ np.uint8(128),
-            "scale": np.concatenate([fields[i]["scale"] for i in stage]).astype(np.float32)[:, None],
+            "memory": joined("values", stage).view(np.uint8) ^ np.uint8(128),
+            "scale": joined("scale", stage).astype(np.float32)[:, None],
         }
         for stage in STAGES
     ]
+    return memory, [joined("tags", stage) for stage in STAGES]
 
 
 def _session(graph: bytes) -> InferenceSession:

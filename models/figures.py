@@ -5,6 +5,10 @@ So it is given a table with a row for every such figure (hashed, as in Svenstrup
 several kinds of figure a field, and learns what each row should say. Looking rows up costs next to nothing, which
 is what makes this worth it on a processor. Figures of intervals are the same in every transposition.
 
+There are more figures than rows. A row belongs to one of those that lead to it, the one that most pieces share, and
+its tag says which; the others find nothing, nor does a figure that hardly any piece shares: what a row learned
+from one piece alone is that piece by heart.
+
     FIGURES   field -> kinds of figure; each is a list of words: numbers about the notes before and the one drawn
     Words     the words of some predictions, known in three stages: before anything is drawn, with the position,
               with the pitch
@@ -67,7 +71,10 @@ for _figures in FIGURES.values():
     _first = OF_FIELD[-1].stop if OF_FIELD else 0
     OF_FIELD.append(slice(_first, _first + len(_figures)))
 HASH_BITS = 24
+TAG_BITS = 8  # the highest of a hash
+OPEN, CLOSED = 0, 255  # tags of rows that belong to all figures, or to none
 # Arrays rather than numbers: NumPy is faster with them.
+_TAG_SHIFT = np.array(HASH_BITS - TAG_BITS, dtype=np.int32)
 _FACTOR = np.array(0x9E3779B97F4A7C15, dtype=np.uint64)
 _SHIFT, _LAST_SHIFT = np.array(29, dtype=np.uint64), np.array(64 - HASH_BITS, dtype=np.uint64)
 
@@ -209,6 +216,14 @@ class Words:
         words[34] = np.where(past.start[0] != NONE, pitch - past.pitch[0] + 256, NONE)
         words[35] = pitch
         return self.rows(2)
+
+
+def tags_of(hashes: IntArray) -> IntArray:
+    """The tags of the rows that belong to figures of these hashes; of any shape."""
+    tags: IntArray = hashes >> _TAG_SHIFT
+    np.maximum(tags, OPEN + 1, out=tags)
+    np.minimum(tags, CLOSED - 1, out=tags)
+    return tags
 
 
 def past_words(past: list[list[int]], begin: int, length: int, program: int, others: int) -> list[int]:

@@ -438,7 +438,7 @@ class _Fields(Network):
         """Look up the memory's rows for the figures of some fields."""
         c = self.config
         kinds = [MEMORY[field].stop - MEMORY[field].start for field in fields]
-        table = sum(kinds) * c.memory_rows
+        table = sum(kinds) * c.memory_rows + 1
         values = self.input("memory", np.uint8, (table, c.memory_width))
         scale = self.input("scale", np.float32, (table, 1))
         keys = self.input("keys", np.int32, ("n", sum(kinds)))
@@ -501,8 +501,8 @@ class _Fields(Network):
 def position(config: ModelConfig, raw: Weights, bits: int) -> bytes:
     """The graph that draws positions.
 
-    state: [n, width]. keys: [n, kinds] rows of the memory [rows, memory_width], which is in eight bits, 128 for 0,
-    with a scale for each row. picks.0: as in Picks. echoes.0: [n, GATES] hinted values, NONE for none. blend,
+    state: [n, width]. keys: [n, kinds] rows of the memory [rows + 1, memory_width], which is in eight bits, 128 for
+    0, with a scale for each row. picks.0: as in Picks. echoes.0: [n, GATES] hinted values, NONE for none. blend,
     mask.0, random.0, top_p: as `draw` takes them. seen: [n, field_width]. position: [n, 1].
     """
     g = _Fields(config, raw, bits, STAGES[0])

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.architecture import NORM_EPSILON, RECENT, ModelConfig, rotation_speeds
-from models.figures import KINDS, OF_FIELD
+from models.figures import CLOSED, HASH_BITS, KINDS, OF_FIELD, OPEN, TAG_BITS
 from models.hints import (
     AFTER,
     DURATION,
@@ -114,6 +114,8 @@ class Memory(nn.Module):
         self.rows = config.memory_rows
         self.dropout = dropout  # of whole kinds: a figure seen once must not be all that is listened to
         self.table = nn.Parameter(torch.zeros(len(KINDS) * config.memory_rows, config.memory_width))
+        self.tags: Tensor  # of the rows, as models/figures.py has them
+        self.register_buffer("tags", torch.full((len(self.table),), OPEN, dtype=torch.uint8))
         self.read = nn.ModuleList(
             nn.Linear((kinds.stop - kinds.start) * config.memory_width, config.field_width, bias=False)
             for kinds in OF_FIELD
@@ -123,8 +125,12 @@ class Memory(nn.Module):
 
     def forward(self, hints: Tensor) -> list[Tensor]:
         """hints: [n, HINTS] -> what to add to each field's input: [n, field_width] each."""
-        rows = (hints[:, MEMORY[0].start : MEMORY[-1].stop] & (self.rows - 1)) + self.first
-        found = F.dropout1d(F.embedding(rows, self.table, sparse=True), self.dropout, self.training)
+        hashes = hints[:, MEMORY[0].start : MEMORY[-1].stop]
+        rows = (hashes & (self.rows - 1)) + self.first
+        tags, wanted = self.tags[rows], (hashes >> (HASH_BITS - TAG_BITS)).clamp(OPEN + 1, CLOSED - 1)
+        mine = (tags == wanted) | (tags == OPEN)
+        found = F.embedding(rows, self.table, sparse=True) * mine[..., None]
+        found = F.dropout1d(found, self.dropout, self.training)
         return [read(found[:, kinds].flatten(1)) for read, kinds in zip(self.read, OF_FIELD, strict=True)]
 
 

@@ -38,6 +38,7 @@ from models.training.loop import (
 )
 from models.training.sampling import Corpus, fixed_windows
 from models.training.shards import read_shards
+from models.training.shared_figures import shared_figures
 from models.transformer import MusicTransformer
 
 DEFAULTS = TrainConfig()
@@ -64,7 +65,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--validation-windows", type=int, default=96)
     parser.add_argument("--report-every", type=int, default=50, metavar="STEPS")
-    parser.add_argument("--workers", type=int, default=0, help="processes that draw batches; for an accelerator")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw batches, and count figures")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument(
         "--from",
@@ -134,6 +135,9 @@ def main() -> int:
             return False
 
         parameters = sum(p.numel() for p in model.parameters())
+        if model.fields.memory and not args.start and not (args.folder / "latest.json").exists():
+            tags = shared_figures(corpus.items, shape.memory_rows, args.workers)  # ten minutes of one core
+            model.fields.memory.tags.copy_(torch.from_numpy(tags))
         print(f"{parameters:,} parameters, {len(corpus.items)} pieces, {len(validation)} validation windows")
         train(
             model,

@@ -14,6 +14,7 @@ from models.architecture import SIZES, ModelConfig
 from models.constraints import Controls, Draft, Rules
 from models.drawing import Sampling
 from models.engine import Engine
+from models.figures import CLOSED, OPEN
 from models.generators import Progress, Task, TransformerGenerator
 from models.piece import (
     CHORDS,
@@ -46,6 +47,10 @@ def random_model(config: ModelConfig, seed: int = 0) -> MusicTransformer:
                 parameter.copy_(1 + 0.2 * noise)
             else:
                 parameter.copy_(noise * (0.3 if parameter.shape[0] > 64 else parameter.shape[-1] ** -0.5))
+        if model.fields.memory:  # half of the rows are of any figure
+            tags = model.fields.memory.tags
+            drawn = torch.randint(OPEN, CLOSED + 1, tags.shape, generator=generator, dtype=torch.uint8)
+            tags.copy_(drawn * torch.randint(0, 2, tags.shape, generator=generator, dtype=torch.uint8))
         model.embedding.weight[0] = 0
         # What position's input has in common with END's row makes END likelier than any one place.
         start = torch.sign(model.fields.start[0]) * 4

@@ -19,7 +19,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.architecture import CHOICE_FILE, MEMORY_FILES, MEMORY_TABLE, MODEL_FILE, MODEL_TYPE, ModelConfig
+from models.architecture import (
+    CHOICE_FILE,
+    MEMORY_FILES,
+    MEMORY_TABLE,
+    MEMORY_TAGS,
+    MODEL_FILE,
+    MODEL_TYPE,
+    ModelConfig,
+)
 from models.figures import OF_FIELD
 from models.transformer import MusicTransformer
 
@@ -39,7 +47,7 @@ def save_checkpoint(
     target = folder / f"state-{step:07d}"
     target.mkdir(parents=True, exist_ok=True)
     save_file(
-        {name: p.detach().contiguous().cpu() for name, p in model.named_parameters()},
+        {name: value.contiguous().cpu() for name, value in model.state_dict().items()},
         target / "model.safetensors",
     )
     save_file({name: p.contiguous().cpu() for name, p in average.items()}, target / "average.safetensors")
@@ -85,7 +93,7 @@ def load_start(run: Path, model: MusicTransformer, optimizers: list[torch.optim.
     """
     exported = not (run / "latest.json").exists()
     if exported:
-        weights: Mapping[str, Tensor] = dict(load_weights(run).named_parameters())
+        weights: Mapping[str, Tensor] = load_weights(run).state_dict()
     else:
         state = run / json.loads((run / "latest.json").read_text("utf-8"))["state"]
         weights = load_file(state / "average.safetensors")
@@ -125,16 +133,17 @@ def export_weights(
     """Write the weights that ship: `model.safetensors`, the memory in eight bits as `memory-FIELD.safetensors`,
     and `config.json`. Returns the sha256 of the weights, one file after the other."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: p.detach().contiguous().cpu() for name, p in model.named_parameters()}
-    memory = tensors.pop(MEMORY_TABLE, None)
+    tensors = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+    memory, tags = tensors.pop(MEMORY_TABLE, None), tensors.pop(MEMORY_TAGS, None)
     save_file({name: value.to(dtype) for name, value in tensors.items()}, folder / MODEL_FILE)
-    if memory is not None:
+    if memory is not None and tags is not None:
         largest = memory.abs().amax(dim=1).clamp(min=1e-3)
         scale = (largest / 127).to(torch.float16)
         values = (memory / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
         for name, kinds in zip(MEMORY_FILES, OF_FIELD, strict=True):
             rows = slice(kinds.start * model.config.memory_rows, kinds.stop * model.config.memory_rows)
-            save_file({"values": values[rows].clone(), "scale": scale[rows].clone()}, folder / name)
+            held = {"values": values, "scale": scale, "tags": tags}
+            save_file({part: value[rows].clone() for part, value in held.items()}, folder / name)
     (folder / CHOICE_FILE).unlink(missing_ok=True)  # it was fitted on what other weights wrote
     digest = weights_digest(folder)
     config = {"model_type": MODEL_TYPE, "architecture": asdict(model.config), "sha256": digest, **info}
@@ -161,5 +170,6 @@ def load_weights(folder: Path) -> MusicTransformer:
         tensors[MEMORY_TABLE] = torch.cat(
             [part["values"].float() * part["scale"].float()[:, None] for part in parts]
         )
+        tensors[MEMORY_TAGS] = torch.cat([part["tags"] for part in parts])
     model.load_state_dict(tensors)
     return model.eval()

@@ -28,6 +28,7 @@ import torch.distributed
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.architecture import MEMORY_TAGS
 from models.tokens import FIELDS, Steps
 from models.training.checkpoint import load_checkpoint, load_start, save_checkpoint
 from models.training.muon import Muon
@@ -72,8 +73,8 @@ def is_matrix(name: str, parameter: Tensor) -> bool:
 
 
 def is_memory(name: str) -> bool:
-    """Whether this is the table of figures, of which a training step touches a few rows only."""
-    return name.endswith("memory.table")
+    """Whether this is the table of figures, of which a training step touches a few rows only, or its tags."""
+    return name.endswith(("memory.table", "memory.tags"))
 
 
 def make_optimizers(model: MusicTransformer, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -309,7 +310,7 @@ def train(
 
 def start_average(model: MusicTransformer) -> dict[str, Tensor]:
     """What the averaged weights start from. The memory is not averaged: most of its rows rest at any time."""
-    return {n: p.detach() if is_memory(n) else p.detach().clone() for n, p in model.named_parameters()}
+    return {name: value if is_memory(name) else value.clone() for name, value in model.state_dict().items()}
 
 
 def averaged(model: MusicTransformer, average: dict[str, Tensor]) -> MusicTransformer:
@@ -321,8 +322,13 @@ def averaged(model: MusicTransformer, average: dict[str, Tensor]) -> MusicTransf
 
 def mean_of(models: Sequence[MusicTransformer]) -> MusicTransformer:
     """A network whose weights are the mean of others', which learned on from the same ones ("model soups",
-    Wortsman et al. 2022)."""
+    Wortsman et al. 2022). Raises ValueError where their memories are not of the same figures."""
     states = [model.state_dict() for model in models]
     mean = copy.deepcopy(models[0])
-    mean.load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})
+    tags = [state.pop(MEMORY_TAGS) for state in states if MEMORY_TAGS in state]
+    if any(not torch.equal(others, tags[0]) for others in tags):
+        raise ValueError("the networks' memories are of other figures")
+    for name, value in mean.state_dict().items():
+        if name != MEMORY_TAGS:
+            value.copy_(torch.stack([state[name] for state in states]).mean(dim=0))
     return mean

@@ -33,7 +33,7 @@ SET_WEIGHTS = {
     "mma-backing-tracks": 1.6,
     "polish-scores": 0.45,
     "mcgill-billboard-chords": 0.3,
-    "pop909": 3.0,
+    "pop909": 2.0,
     "freedoom-music": 4.0,
     "lmms-demos": 4.0,
     "groove-midi": 3.0,
@@ -63,6 +63,11 @@ class Batch:
 
 def usable(piece: Piece) -> bool:
     return len(piece.notes) >= 8 and len(piece.programs) >= 1 and len(piece.bars) < 30_000
+
+
+def set_weight(item: Item) -> float:
+    """How often a piece is visited for its size."""
+    return SET_WEIGHTS.get(str(item.info["set"]), 1.0)
 
 
 def as_int32(piece: Piece) -> Piece:
@@ -135,7 +140,7 @@ class Corpus:
         self.items = [item for item in items if usable(item.piece)]
         if not self.items:
             raise ValueError("no usable piece")
-        weights = [len(i.piece.notes) * SET_WEIGHTS.get(str(i.info["set"]), 1.0) for i in self.items]
+        weights = [len(item.piece.notes) * set_weight(item) for item in self.items]
         self._cumulative = np.cumsum(weights) / np.sum(weights)
         self._augment = augment
 

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from models.architecture import MEMORY_FILES, MODEL_FILE, SIZES, ModelConfig
+from models.architecture import MEMORY_FILES, MEMORY_TAGS, MODEL_FILE, SIZES, ModelConfig
+from models.figures import CLOSED
 from models.midi_file import write_midi
 from models.piece import DRUMS, NO_CHORD, Piece, to_piece
 from models.score import KeySignature, Marker, Note, Score
@@ -57,6 +58,7 @@ from models.training.sampling import (
     usable,
 )
 from models.training.shards import Item, read_shards, write_shards
+from models.training.shared_figures import shared_figures
 from models.transformer import MusicTransformer
 from tests.builders import random_model, random_piece, simple_score
 
@@ -615,7 +617,7 @@ def test_half_precision_learns_nearly_the_same(tmp_path: Path) -> None:
 
 def test_the_average_is_a_model_of_its_own() -> None:
     model = random_model(TINY)
-    average = {name: p.detach() + 1 for name, p in model.named_parameters()}
+    average = {name: value + 1 for name, value in model.state_dict().items()}
     copy = averaged(model, average)
     assert all(torch.equal(p, average[name]) for name, p in copy.named_parameters())
     assert not copy.training and model.fields.start is not copy.fields.start
@@ -641,6 +643,10 @@ def test_two_processes_learn_what_one_with_twice_the_rows_does(tmp_path: Path) -
     one, two = losses_of_run(tmp_path / "one"), losses_of_run(tmp_path / "two")
     assert len(one) == 4 and one[-1] < one[0]
     assert two == pytest.approx(one, abs=2e-4)
+    wanted = shared_figures(list(read_shards(tmp_path / "shards")), SIZES["tiny"].memory_rows)
+    for run in ("one", "two"):
+        tags = load_file(next((tmp_path / run).glob("state-*/model.safetensors")))[MEMORY_TAGS].numpy()
+        assert (tags == wanted).all() and (tags != CLOSED).any()
 
 
 @pytest.mark.parametrize("exported", [False, True], ids=["runs", "weights"])
