@@ -45,6 +45,7 @@ from models.training.loop import (
 )
 from models.training.muon import Muon, orthogonalise
 from models.training.sampling import (
+    SET_WEIGHTS,
     Batch,
     Corpus,
     augment,
@@ -202,7 +203,8 @@ def test_a_window_is_as_long_as_its_budget_allows() -> None:
 def test_drawn_pieces_follow_the_weights_of_their_sets() -> None:
     heavy, light = items(2)
     corpus = Corpus([replace(heavy, info={**heavy.info, "set": "pop909"}), light])
-    share = 3 * len(heavy.piece.notes) / (3 * len(heavy.piece.notes) + len(light.piece.notes))
+    weighed = SET_WEIGHTS["pop909"] * len(heavy.piece.notes)
+    share = weighed / (weighed + len(light.piece.notes))
     assert corpus._cumulative[0] == pytest.approx(share)
 
 
