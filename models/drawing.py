@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.figures import OPEN, tags_of
+from models.figures import belong
 from models.graphs import FAINT, GATES, STAGES, Picks
 from models.hints import DURATION, MEMORY, MICRO, NEXT, SAME, VELOCITY
 from models.lanes import Bound
@@ -134,9 +134,8 @@ class Desk:
             hashes, keys, first = self._keys[stage]
             np.bitwise_and(hashes, self._low, keys)
             keys += first
-            all_tags = self._tags[stage]
-            tags = all_tags.take(keys)
-            keys[(tags != tags_of(hashes)) & (tags != OPEN)] = len(all_tags) - 1  # the row that says nothing
+            tags = self._tags[stage]
+            keys[~belong(tags.take(keys), hashes)] = len(tags) - 1  # the row that says nothing
         (self._picks.position, self._picks.pitch, self._picks.rest)[stage](hints)
         for field in STAGES[stage]:
             self._echoes[field][:] = self._hinted[field]

@@ -128,8 +128,9 @@ class Engine:
         first = 0
         for stage in self.memory:
             values, scale = stage["memory"].copy(), stage["scale"].copy()
+            stop = first + len(values) - 1  # the last row says nothing, and belongs to no field
             for adapter, strength in styles:
-                inside = (adapter.rows >= first) & (adapter.rows < first + len(values) - 1)
+                inside = (adapter.rows >= first) & (adapter.rows < stop)
                 if not inside.any():
                     continue
                 rows = adapter.rows[inside] - first
@@ -139,7 +140,7 @@ class Engine:
                 scale[rows] = step[:, None]
                 values[rows] = np.clip(np.rint(whole / scale[rows]), -127, 127) + 128
             result.append({"memory": values, "scale": scale})
-            first += len(values) - 1
+            first = stop
         return result
 
     @property

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,6 @@ HASH_BITS = 24
 TAG_BITS = 8  # the highest of a hash
 OPEN, CLOSED = 0, 255  # tags of rows that belong to all figures, or to none
 # Arrays rather than numbers: NumPy is faster with them.
-_TAG_SHIFT = np.array(HASH_BITS - TAG_BITS, dtype=np.int32)
 _FACTOR = np.array(0x9E3779B97F4A7C15, dtype=np.uint64)
 _SHIFT, _LAST_SHIFT = np.array(29, dtype=np.uint64), np.array(64 - HASH_BITS, dtype=np.uint64)
 
@@ -218,12 +217,14 @@ class Words:
         return self.rows(2)
 
 
-def tags_of(hashes: IntArray) -> IntArray:
-    """The tags of the rows that belong to figures of these hashes; of any shape."""
-    tags: IntArray = hashes >> _TAG_SHIFT
-    np.maximum(tags, OPEN + 1, out=tags)
-    np.minimum(tags, CLOSED - 1, out=tags)
-    return tags
+def tags_of(hashes: Any) -> Any:
+    """The tags of rows that belong to figures of these hashes; arrays of any shape, NumPy's or torch's."""
+    return (hashes >> (HASH_BITS - TAG_BITS)).clip(OPEN + 1, CLOSED - 1)
+
+
+def belong(tags: Any, hashes: Any) -> Any:
+    """Whether rows with these tags belong to figures of these hashes; arrays of one shape, NumPy's or torch's."""
+    return (tags == tags_of(hashes)) | (tags == OPEN)
 
 
 def past_words(past: list[list[int]], begin: int, length: int, program: int, others: int) -> list[int]:

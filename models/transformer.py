@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.architecture import NORM_EPSILON, RECENT, ModelConfig, rotation_speeds
-from models.figures import CLOSED, HASH_BITS, KINDS, OF_FIELD, OPEN, TAG_BITS
+from models.figures import KINDS, OF_FIELD, OPEN, belong
 from models.hints import (
     AFTER,
     DURATION,
@@ -127,9 +127,7 @@ class Memory(nn.Module):
         """hints: [n, HINTS] -> what to add to each field's input: [n, field_width] each."""
         hashes = hints[:, MEMORY[0].start : MEMORY[-1].stop]
         rows = (hashes & (self.rows - 1)) + self.first
-        tags, wanted = self.tags[rows], (hashes >> (HASH_BITS - TAG_BITS)).clamp(OPEN + 1, CLOSED - 1)
-        mine = (tags == wanted) | (tags == OPEN)
-        found = F.embedding(rows, self.table, sparse=True) * mine[..., None]
+        found = F.embedding(rows, self.table, sparse=True) * belong(self.tags[rows], hashes)[..., None]
         found = F.dropout1d(found, self.dropout, self.training)
         return [read(found[:, kinds].flatten(1)) for read, kinds in zip(self.read, OF_FIELD, strict=True)]
 

@@ -136,7 +136,7 @@ def main() -> int:
 
         parameters = sum(p.numel() for p in model.parameters())
         if model.fields.memory and not args.start and not (args.folder / "latest.json").exists():
-            tags = shared_figures(corpus.items, shape.memory_rows, args.workers)  # ten minutes of one core
+            tags = shared_figures(corpus.items, shape.memory_rows, args.workers)
             model.fields.memory.tags.copy_(torch.from_numpy(tags))
         print(f"{parameters:,} parameters, {len(corpus.items)} pieces, {len(validation)} validation windows")
         train(

@@ -14,6 +14,7 @@ from models.architecture import ModelConfig
 from models.figures import CLOSED, HASH_BITS, KINDS, OPEN, tags_of
 from models.hints import HINTS, MEMORY
 from models.training.loop import mean_of
+from models.training.sampling import set_weight
 from models.training.shards import Item
 from models.training.shared_figures import LEAST, figures_of, shared_figures
 from models.transformer import Memory, MusicTransformer
@@ -45,7 +46,7 @@ def test_a_row_is_the_figures_that_most_visits_share(workers: int) -> None:
     tags = shared_figures(pieces, ROWS, workers).reshape(len(KINDS), ROWS)
     for kind in range(len(KINDS)):
         visits: dict[int, float] = defaultdict(float)
-        for item, weight in ((pieces[0], 3.0 * LEAST), (pieces[LEAST], LEAST + 2.0)):
+        for item, weight in ((pieces[0], set_weight(pieces[0]) * LEAST), (pieces[LEAST], LEAST + 2.0)):
             for value in figures_of(item)[kind].tolist():
                 visits[value] += weight
         best: dict[int, float] = defaultdict(float)
