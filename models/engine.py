@@ -161,8 +161,8 @@ class Engine:
     def _bytes(self, prefix: str) -> float:
         size = 0.0
         for name, value in self._raw.items():
-            if value.ndim == 2 and name.startswith(prefix) and name not in ("fields.chord", "fields.start"):
-                size += value.size * (4.0 if self._bits == 32 else 1 + 4 / graphs.block_of(value.shape[1]))
+            if value.ndim > 1 and name.startswith(prefix) and name not in ("fields.chord", "fields.start"):
+                size += value.size * (4.0 if self._bits == 32 else 1 + 4 / graphs.block_of(value.shape[-1]))
         return size
 
     def _load(self, raw: Mapping[str, Floats]) -> None:

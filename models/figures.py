@@ -219,7 +219,8 @@ class Words:
 
 def tags_of(hashes: Any) -> Any:
     """The tags of rows that belong to figures of these hashes; arrays of any shape, NumPy's or torch's."""
-    return (hashes >> (HASH_BITS - TAG_BITS)).clip(OPEN + 1, CLOSED - 1)
+    top = hashes >> (HASH_BITS - TAG_BITS)
+    return top + (top == OPEN) + (top == CLOSED) * -1  # plain operators: many times as fast as clip
 
 
 def belong(tags: Any, hashes: Any) -> Any:

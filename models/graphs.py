@@ -27,12 +27,12 @@ from models.hints import (
     AFTER,
     ECHOES,
     LEVELS,
+    LOUD,
     MEMORY,
     ONSETS,
     PROFILE,
     REFERENCE,
     SOUNDING,
-    VELOCITY,
 )
 from models.onnx_graph import Graph
 from models.piece import MAX_BAR, VELOCITY_BINS
@@ -346,7 +346,7 @@ def whole_products_are_exact() -> bool:
 # of its values gain. `picks` name the columns that are added up for each value.
 
 GATES = [len(ECHOES), len(ECHOES), *[1 + len(ECHOES)] * 3]  # of values that are hinted
-PLANES = [2 + ONSETS, 4, 1, 2, 1]  # columns that are added up for a value
+PLANES = [2 + ONSETS, 4, 1, 1 + len(LOUD), 1]  # columns that are added up for a value
 
 
 class Picks:
@@ -382,10 +382,11 @@ class Picks:
 
     def rest(self, hints: Ints) -> None:
         """Take in what is told before duration, velocity and micro are drawn."""
-        self._planes[3][:, 1] = _CHANGES[hints[:, VELOCITY.start]]
+        self._planes[3][:, 1:] = _CHANGES[_LOUD, hints[:, LOUD]]
 
 
 _POSITION_SIZE, _PITCH_SIZE, _, _VELOCITY_SIZE, _ = (size + 1 for size in FIELD_SIZES)
+_LOUD = np.arange(len(LOUD))
 _CLASS = np.where(np.arange(_PITCH_SIZE) < 128, np.arange(_PITCH_SIZE) % 12, 12)
 
 
@@ -414,11 +415,12 @@ def _sounding() -> Ints:
 
 
 def _changes() -> Ints:
-    """By the velocity before, NONE last: what each velocity gains for being louder or softer."""
+    """By the number in LOUD and what velocity it is, NONE last: what each velocity gains for the change."""
     values = np.arange(_VELOCITY_SIZE)
     change = values - np.arange(VELOCITY_BINS)[:, None] + VELOCITY_BINS
-    table = np.where(values < VELOCITY_BINS, _VELOCITY_SIZE + GATES[3] + change, _VELOCITY_SIZE - 1)
-    return np.pad(table, ((0, 1), (0, 0)), constant_values=_VELOCITY_SIZE - 1).astype(np.int32)
+    first = _VELOCITY_SIZE + GATES[3] + (2 * VELOCITY_BINS + 1) * _LOUD[:, None, None]
+    table = np.where(values < VELOCITY_BINS, first + change, _VELOCITY_SIZE - 1)
+    return np.pad(table, ((0, 0), (0, 1), (0, 0)), constant_values=_VELOCITY_SIZE - 1).astype(np.int32)
 
 
 _SINCE, _INTERVALS, _SOUNDING, _CHANGES = _since(), _intervals(), _sounding(), _changes()
@@ -474,7 +476,8 @@ class _Fields(Network):
                 update = self.swiglu(normal, f"fields.mlps.{i}")
         tables, biases = [np.pad(raw[f"fields.tables.{field}"], ((0, 1), (0, 0)))], [np.zeros(size, np.float32)]
         for head in heads:
-            tables.append(raw[f"fields.{head}" if f"fields.{head}" in raw else f"fields.{head}.weight"])
+            table = raw[f"fields.{head}" if f"fields.{head}" in raw else f"fields.{head}.weight"]
+            tables.append(table.reshape(-1, table.shape[-1]))
             biases.append(raw.get(f"fields.{head}.bias", np.zeros(len(tables[-1]), dtype=np.float32)))
         said = self.matmul(normal, np.concatenate(tables), np.concatenate(biases))
         if PLANES[field] > 1:

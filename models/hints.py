@@ -9,6 +9,7 @@ learns with a fraction of both. A hint never says more than the steps before it 
     SAME       for each of ECHOES: the pitch that bar has at the position drawn
     SOUNDING   pitch classes that the other tracks sound at the position drawn, as bits
     DURATION, VELOCITY, MICRO   of the track's last note, then of the same note in each of ECHOES
+    USUAL       how loud the note is in its track within PROFILE_BARS bars: mean velocity, in all and at this place
     MEMORY      keys of the figures (models/figures.py) that the note would continue
     PROFILE     how often each pitch class is heard within PROFILE_BARS bars: LEVELS bits of a level each
     onsets     positions at which the track struck a bar ago, and at which others strike in this bar
@@ -32,7 +33,8 @@ END = MAX_BAR
 NONE = -1
 REFERENCE, AFTER, NEXT, SAME, SOUNDING = 0, 1, slice(2, 5), slice(5, 8), 8
 DURATION, VELOCITY, MICRO = slice(9, 13), slice(13, 17), slice(17, 21)
-MEMORY = [slice(21 + kinds.start, 21 + kinds.stop) for kinds in OF_FIELD]
+USUAL = slice(MICRO.stop, MICRO.stop + 2)
+MEMORY = [slice(USUAL.stop + kinds.start, USUAL.stop + kinds.stop) for kinds in OF_FIELD]
 REST_MEMORY = slice(MEMORY[2].start, MEMORY[-1].stop)
 PROFILE = MEMORY[-1].stop
 HINTS = PROFILE + 1
@@ -40,6 +42,7 @@ PROFILE_BARS = 8
 LEVELS = 4  # never, rarely, sometimes, often: two bits
 _RARE, _OFTEN = 0.04, 0.1  # shares of the notes
 ONSETS = 2
+LOUD = (VELOCITY.start, USUAL.start, USUAL.start + 1)  # what a velocity is louder or softer than
 MOST_SLOTS = 64
 _MICRO_SHIFT = np.array([0, 0, MICRO_LIMIT], dtype=np.int32)
 _BAR_KEY, _TRACK_KEY, _LANE_KEY = 1 << 16, 1 << 40, 1 << 52
@@ -131,6 +134,9 @@ class Outlook:
         self._echoes = [mine & (distance == back) for back in ECHOES]
         code = notes.position * 256 + notes.pitch
         self._further = code > np.where(cells.after == NONE, NONE, cells.after * 256 + cells.above)[:, None]
+        here = (notes.order == cells.order[:, None]) & (notes.in_region == asked) & ~self._further
+        here &= notes.lane == cells.lane[:, None]
+        self._near = here | mine & (np.abs(distance) <= PROFILE_BARS)
         if len(code):
             self._fill_openings(cells.after == NONE, mine & (distance > 0), notes.bar * 65_536 + code)
             self._fill_places(self._others & (distance == 0))
@@ -184,7 +190,15 @@ class Outlook:
         for index, echo in enumerate(self._echoes):
             found, first = _first(echo & same)
             self._rest[found, :, 1 + index] = self._notes.rest[:, first].T
+        alike = self._near & (self._notes.pitch == pitch[:, None])
+        for column, heard in zip(range(USUAL.start, USUAL.stop), (alike, alike & self._here), strict=True):
+            self.table[:, column] = usual(heard @ self._notes.rest[1], heard.sum(axis=1))
         self.table[:, REST_MEMORY] = self._words.of_pitch(self._past, pitch)
+
+
+def usual(total: Number, count: Number) -> Number:
+    """The mean of so many velocities, to the nearest bin; NONE of none. Takes numbers, or arrays of them."""
+    return (2 * total + count) // (2 * count + (count == 0)) - (count == 0)
 
 
 def _profile(heard: BoolArray, notes: Notes) -> IntArray:

@@ -28,19 +28,23 @@ from models.hints import (
     REST_MEMORY,
     SAME,
     SOUNDING,
+    USUAL,
     Notes,
     cell_order,
     pack_profile,
+    usual,
 )
 from models.piece import DRUMS, DURATIONS, MAX_BAR, MICRO_LIMIT
 
 IntArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
-_PLAIN = MICRO.stop  # columns before the figures' keys
+_PLAIN = USUAL.stop  # columns before the figures' keys
 _ROWS = 11  # of what is kept of a note
 _BAR, _TRACK, _POSITION, _PITCH, _START, _END, _ORDER, _IN_REGION = range(8)
 _REST = slice(8, 11)
+_VELOCITY = 9
 _LENGTHS = DURATIONS.tolist()
+_HERE = 256  # keys of a pitch at one place are its code and this
 Row = tuple[int, int, int, int, int, int, int]  # as Piece.notes has it
 
 
@@ -117,6 +121,9 @@ class _Lane:
             there = (own[_BAR] == bar - back).nonzero()[0]
             self.codes.append(code[there].tolist())
             self._echoes.append(own[_REST].take(there, 1).T.tolist())
+        near = (np.abs(own[_BAR] - bar) <= PROFILE_BARS).nonzero()[0]
+        self._near, self._near_velocity = code.take(near), own[_VELOCITY].take(near)
+        self._loudness: dict[int, tuple[int, int]] = {}  # by pitch, and by _HERE + code: total velocity, and notes
         self._known = [END if bar - back >= self._first else NONE for back in ECHOES]
         self._look_back(own, code, bar)
         tuned = table[_PITCH] < 128
@@ -129,6 +136,14 @@ class _Lane:
     def leave(self) -> None:
         """Forget the notes of the cell."""
         self._count = self._count_before
+
+    def _heard(self, key: int) -> tuple[int, int]:
+        """How loud a pitch is in the bars near by, or at a place (_HERE + code): total velocity, and notes."""
+        if key not in self._loudness:
+            notes = self._near == key - _HERE if key >= _HERE else self._near & 255 == key
+            velocities = self._near_velocity[notes]
+            self._loudness[key] = int(velocities.sum()), len(velocities)
+        return self._loudness[key]
 
     def _look_back(self, own: IntArray, code: IntArray, bar: int) -> None:
         """The track's last notes, and what the cell's first note is heard against."""
@@ -186,6 +201,7 @@ class _Lane:
             found = bisect_left(codes, wanted)
             if found < len(codes) and codes[found] == wanted:
                 plain[DURATION.start + 1 + index : MICRO.stop : 1 + len(ECHOES)] = self._echoes[index][found]
+        plain[USUAL] = [usual(*self._heard(key)) for key in (pitch, _HERE + wanted)]
         return pitch_words(self._past[0][2] if self._past else NONE, pitch)
 
     def add(self, row: Row) -> None:
@@ -200,6 +216,9 @@ class _Lane:
             self._table = np.concatenate([self._table, np.zeros_like(self._table)], axis=1)
         self._table[:, self._count] = [bar, track, position, pitch, start, end, self._order, 1, *rest]
         self._count += 1
+        for key in (pitch, _HERE + position * 256 + pitch):
+            total, count = self._heard(key)
+            self._loudness[key] = total + velocity, count + 1
         self._after = position * 256 + pitch
         self._reference, self._before = (pitch if pitch < 128 else NONE), rest
         self._past = [[start, end, pitch, *rest], *self._past[: LAGS - 1]]

@@ -25,6 +25,7 @@ from models.hints import (
     ECHOES,
     END,
     LEVELS,
+    LOUD,
     MEMORY,
     MICRO,
     NEXT,
@@ -150,7 +151,7 @@ class FieldDecoder(nn.Module):
         self.position_gates = nn.Linear(width, len(ECHOES) + ONSETS)
         self.pitch_gates = nn.Linear(width, len(ECHOES) + 1)
         self.rest_gates = nn.ModuleList([nn.Linear(width, 1 + len(ECHOES)) for _ in range(3)])
-        self.loudness = nn.Parameter(torch.zeros(2 * VELOCITY_BINS + 1, width))
+        self.loudness = nn.Parameter(torch.zeros(len(LOUD), 2 * VELOCITY_BINS + 1, width))
         self.memory = Memory(config, memory_dropout) if config.memory_rows else None
         self.profile_gates = nn.Linear(width, LEVELS)
 
@@ -180,10 +181,11 @@ class FieldDecoder(nn.Module):
             field = 2 + index
             gates = self.rest_gates[index](x[:, field])
             logits[field] = logits[field] + _echoes(gates, hints[:, columns], FIELD_SIZES[field])
-        last = hints[:, VELOCITY.start]
-        louder = torch.arange(VELOCITY_BINS, device=x.device) - last[:, None] + VELOCITY_BINS
-        by_change = (x[:, 3] @ self.loudness.T).gather(1, louder.clamp(0, 2 * VELOCITY_BINS))
-        logits[3] = logits[3] + by_change * (last >= 0)[:, None]
+        for table, column in zip(self.loudness, LOUD, strict=True):
+            heard = hints[:, column]
+            louder = torch.arange(VELOCITY_BINS, device=x.device) - heard[:, None] + VELOCITY_BINS
+            by_change = (x[:, 3] @ table.T).gather(1, louder.clamp(0, 2 * VELOCITY_BINS))
+            logits[3] = logits[3] + by_change * (heard >= 0)[:, None]
         return logits
 
     def _position_hints(self, x: Tensor, hints: Tensor, onsets: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import torch
 import torch.distributed
 
 from models.architecture import SIZES, ModelConfig
+from models.tokens import FIELDS
 from models.training.checkpoint import export_weights, load_checkpoint, load_weights
 from models.training.loop import (
     TrainConfig,
@@ -84,9 +86,17 @@ def main() -> int:
         help="with --export: other runs from the same beginning, or folders of exported weights such as that "
         "beginning, that are averaged with this one's",
     )
+    parser.add_argument(
+        "--believe",
+        type=float,
+        nargs=len(FIELDS),
+        default=[],
+        metavar="SHARE",
+        help=f"with --export: by how much the memory is believed of {', '.join(FIELDS)}, 1 as learned",
+    )
     args = parser.parse_args()
-    if args.together and not args.export:
-        parser.error("--together goes with --export")
+    if (args.together or args.believe) and not args.export:
+        parser.error("--together and --believe go with --export")
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = TrainConfig(
@@ -103,7 +113,7 @@ def main() -> int:
         bfloat16=args.bfloat16,
     )
     if args.export:
-        return export([args.folder, *args.together], args.export)
+        return export([args.folder, *args.together], args.export, args.believe)
     if torch.distributed.is_torchelastic_launched():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         if device.type == "cuda":
@@ -156,9 +166,10 @@ def main() -> int:
     return 0
 
 
-def export(runs: list[Path], folder: Path) -> int:
+def export(runs: list[Path], folder: Path, believe: Sequence[float] = ()) -> int:
     """Write the averaged weights of the runs' last checkpoints, the mean of them where there are several. After the
-    first, a run may be a folder of exported weights."""
+    first, a run may be a folder of exported weights. believe: by how much the memory is believed, a share a field.
+    """
     found: list[MusicTransformer] = []
     first: dict[str, object] = {}
     step = 0
@@ -174,7 +185,12 @@ def export(runs: list[Path], folder: Path) -> int:
         first = first or info["train"]
         found.append(averaged(model, average))
         print(f"{run}: step {step}")
-    digest = export_weights(mean_of(found), folder, {"step": step, "train": first, "runs": len(runs)})
+    mean = mean_of(found)
+    if mean.fields.memory and believe:
+        for read, share in zip(mean.fields.memory.read, believe, strict=True):
+            for weight in read.parameters():
+                weight.data.mul_(share)
+    digest = export_weights(mean, folder, {"step": step, "train": first, "runs": len(runs)})
     print(f"{folder}: sha256 {digest}")
     return 0
 

@@ -30,13 +30,13 @@ from models.training.shards import TEXT_STEP, Item
 # How often a set is visited relative to its size in notes. Half of all notes are Polish scores: capped;
 # small sets of what musicians ask for most (band music, played drums, pop) are raised.
 SET_WEIGHTS = {
-    "mma-backing-tracks": 1.6,
+    "mma-backing-tracks": 2.4,
     "polish-scores": 0.45,
     "mcgill-billboard-chords": 0.3,
     "pop909": 2.0,
     "freedoom-music": 4.0,
     "lmms-demos": 4.0,
-    "groove-midi": 3.0,
+    "groove-midi": 6.0,
     "hydrogen-drum-patterns": 3.0,
     "openewld-leadsheets": 3.0,
 }

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.hints import NONE
+from models.hints import NONE, PROFILE_BARS, USUAL
 from models.piece import DRUMS, MAX_BAR, MICRO_LIMIT, Piece
 from models.tokens import (
     ATTRIBUTE_SIZES,
@@ -251,6 +251,30 @@ def test_without_hints_all_else_is_the_same(seed: int) -> None:
         if name not in ("hints", "onsets"):
             assert (getattr(plain, name) == getattr(case.steps, name)).all()
     assert (plain.hints == NONE).all() and not plain.onsets.any()
+
+
+@given(seeds)
+def test_a_note_is_told_how_loud_it_was_near_by(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    piece = random_piece(rng, int(rng.integers(1, 20)), 2, 6, lengths=(24,))
+    notes = piece.notes.copy()
+    notes[:, 2:4] = notes[:, 2:4] // 8 * 8  # so that places and pitches come again
+    _, first = np.unique(notes[:, :4], axis=0, return_index=True)
+    piece = replace(piece, notes=notes[first])
+    region = random_region(rng, piece, rng.random())
+    steps = build_steps(piece, region, 0, len(piece.bars))
+    heard: list[tuple[int, int, int, int, int]] = []
+    for at in np.flatnonzero(steps.targets[:, 1] >= 0):
+        (bar, track), (place, pitch, _, velocity, _) = steps.cell[at].tolist(), steps.targets[at].tolist()
+        near = [note for note in heard if note[0] == track and abs(note[1] - bar) <= PROFILE_BARS]
+        for told, alike in zip(
+            steps.hints[at, USUAL].tolist(),
+            ([note for note in near if note[3] == pitch], [note for note in near if note[2:4] == (place, pitch)]),
+            strict=True,
+        ):
+            mean = np.mean([note[4] for note in alike]) if alike else NONE
+            assert told == np.floor(mean + 0.5)
+        heard.append((track, bar, place, pitch, velocity))
 
 
 @given(seeds)
