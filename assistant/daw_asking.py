@@ -98,7 +98,8 @@ def ask_server(port: int, token: str) -> Ask:
             for event in _events(port, token, (number, operation, words), cancelled):
                 if event["type"] == "notes" and growing:
                     growing.hear(event)
-                    yield growing.drafted()
+                    if (drafted := growing.drafted()).scores:  # a later candidate may have its first bar first
+                        yield drafted
                 elif event["type"] == "failed":
                     error = event["result"]["error"]
                     raise UserError(error["message"], error["hint"])
