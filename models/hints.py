@@ -130,13 +130,14 @@ class Outlook:
         mine = seen & same_track
         distance = cells.bar[:, None] - notes.bar
         self._others = seen & ~same_track
-        self.table[:, PROFILE] = _profile(seen & (np.abs(distance) <= PROFILE_BARS) & (notes.pitch < 128), notes)
+        near = np.abs(distance) <= PROFILE_BARS
+        self.table[:, PROFILE] = _profile(seen & near & (notes.pitch < 128), notes)
         self._echoes = [mine & (distance == back) for back in ECHOES]
         code = notes.position * 256 + notes.pitch
         self._further = code > np.where(cells.after == NONE, NONE, cells.after * 256 + cells.above)[:, None]
-        here = (notes.order == cells.order[:, None]) & (notes.in_region == asked) & ~self._further
-        here &= notes.lane == cells.lane[:, None]
-        self._near = here | mine & (np.abs(distance) <= PROFILE_BARS)
+        own_cell = (notes.order == cells.order[:, None]) & (notes.in_region == asked) & ~self._further
+        own_cell &= notes.lane == cells.lane[:, None]
+        self._near = own_cell | mine & near
         if len(code):
             self._fill_openings(cells.after == NONE, mine & (distance > 0), notes.bar * 65_536 + code)
             self._fill_places(self._others & (distance == 0))

@@ -254,6 +254,7 @@ def test_transposition_leaves_drums_and_stays_in_range(seed: int, semitones: int
     piece = random_piece(np.random.default_rng(seed), 4, 4, 10)
     moved = transpose(piece, semitones)
     assert (classes(moved, semitones) == classes(piece, 0)).all()
+    assert (np.lexsort(moved.notes[:, 3::-1].T) == np.arange(len(moved.notes))).all()
     assert moved.notes[:, 3].min(initial=60) >= 0 and moved.notes[:, 3].max(initial=60) <= 127
     assert ((moved.bars[:, 3] == 0) == (piece.bars[:, 3] == 0)).all()
     assert ((moved.chords[:, 2] == NO_CHORD) == (piece.chords[:, 2] == NO_CHORD)).all()
