@@ -4,8 +4,10 @@ A network that goes on from its own notes repeats pitches and bars more than com
 what comes next. Some drafts do so less than others. Each draft is described by MARKS, figures of its notes beside
 those of the music around the region; a table of weights, fitted on pieces of the training set so that the
 composer's own notes win over drafts (a conditional logit: McFadden, 1974; models/training/choosing.py), says how
-likely a composer is to have written it. The likeliest is the candidate, unless too much of it is known music
-(models/known_bars.py): drafts are found in the training set oftener than composers are.
+likely a composer is to have written it. To that comes what it shares with the other drafts (models/agreement.py):
+likely music and lively music are two virtues, and the table knows only the second. The best of both is the
+candidate, unless too much of it is known music (models/known_bars.py): drafts are found in the training set oftener
+than composers are.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from models.agreement import agreement
 from models.architecture import CHOICE_FILE
 from models.errors import UserError
 from models.known_bars import Recogniser
@@ -35,6 +38,7 @@ NEAR = 16  # bars before and after the region that it is held against
 LEAST_NOTES = 8  # that a track must have there to be compared with itself
 LOOK_BACK = 4  # bars in which a repetition is looked for
 COPIED = (2.0, 5.0)  # worth that is lost where every two bars are known, and not from the piece; by row of a table
+AGREED = (20.0, 0.0)  # worth of a draft that is what all others are, over one unlike them all; by row of a table
 FAR = 4.0  # spreads; what is further off counts as that
 MOST_AT_ONCE = 400  # notes that are compared pair by pair
 MARKS = (
@@ -75,10 +79,11 @@ class Choice:
         save_file(table, folder / CHOICE_FILE, {"marks": ",".join(MARKS)})
 
     def best(self, around: Around, drafts: Sequence[Rows]) -> int:
-        """The number of the draft that a composer would soonest have written, and nobody yet has; the first of
-        several."""
+        """The number of the draft that a composer would soonest have written, that the others come nearest to, and
+        that nobody has written yet; the first of several."""
         row = 0 if around.known else 1
         worth = self.worth(row, np.stack([around.marks(draft) for draft in drafts]))
+        worth += AGREED[row] * agreement(drafts, around.programs, around.bars)
         known = [around.recogniser.known(draft) for draft in drafts]
         worth -= COPIED[row] * np.array([each.mean() if len(each) else 0.0 for each in known])
         return int(np.argmax(worth))
@@ -100,11 +105,12 @@ def terms(marks: Floats, centre: Floats, spread: Floats) -> Floats:
 
 
 class Around:
-    """The music around a task's region, that drafts are held against. known: whether a
-    track of the region plays in it."""
+    """The music around a task's region, that drafts are held against. programs: of its tracks. bars: of the region.
+    known: whether a track of the region plays in it."""
 
     def __init__(self, task: Task) -> None:
         piece, self._region = task.piece, task.region
+        self.programs, self.bars = piece.programs, task.bars
         self._drums = piece.programs == DRUMS
         self._bars = np.array(task.bars)
         first, last = int(self._bars[0]), int(self._bars[-1])

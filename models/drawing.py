@@ -23,10 +23,11 @@ BELOW_ONE = 1 - 2**-20  # no random number may round to 1
 
 
 class Sampling(NamedTuple):
-    """How fields are drawn: `temperature` 1 as learned, lower is safer; `top_p` the share of probability kept;
-    `guidance` how firmly words are followed, 1 as learned (classifier-free guidance, Ho and Salimans, 2022)."""
+    """How fields are drawn: `temperature` 1 as learned, lower is safer, as where music goes on (docs/model.md);
+    `top_p` the share of probability kept; `guidance` how firmly words are followed, 1 as learned (classifier-free
+    guidance, Ho and Salimans, 2022)."""
 
-    temperature: float = 1.0
+    temperature: float = 0.9
     top_p: float = 0.93
     guidance: float = 1.0
 

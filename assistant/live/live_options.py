@@ -63,7 +63,7 @@ example:
         "--temperature",
         type=decimal("--temperature", 0.0, 2.0),
         metavar="T",
-        help="below 1 is safer, above 1 more daring (default: 1)",
+        help="lower is safer, higher more daring (default: 0.9)",
     )
     add_style_flag(notes)
 

@@ -32,11 +32,11 @@ from models.training.shards import TEXT_STEP, Item
 SET_WEIGHTS = {
     "mma-backing-tracks": 2.4,
     "polish-scores": 0.45,
-    "mcgill-billboard-chords": 0.3,
+    "mcgill-billboard-chords": 1.0,
     "pop909": 2.0,
     "freedoom-music": 4.0,
     "lmms-demos": 4.0,
-    "groove-midi": 6.0,
+    "groove-midi": 7.0,
     "hydrogen-drum-patterns": 3.0,
     "openewld-leadsheets": 3.0,
 }
