@@ -27,7 +27,7 @@ class Sampling(NamedTuple):
     `top_p` the share of probability kept; `guidance` how firmly words are followed, 1 as learned (classifier-free
     guidance, Ho and Salimans, 2022)."""
 
-    temperature: float = 0.9
+    temperature: float = 0.95
     top_p: float = 0.93
     guidance: float = 1.0
 

@@ -63,7 +63,7 @@ example:
         "--temperature",
         type=decimal("--temperature", 0.0, 2.0),
         metavar="T",
-        help="lower is safer, higher more daring (default: 0.9)",
+        help="lower is safer, higher more daring (default: 0.95)",
     )
     add_style_flag(notes)
 

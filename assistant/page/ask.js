@@ -29,7 +29,7 @@ const CHIPS = {
   max_polyphony: { label: "Voices", empty: "free", size: 4, mode: "numeric", tells: "At most so many notes at once" },
   style: { label: "Style", choices: [""], empty: "none", tells: "Write like the musician a style was made from" },
   weight: { label: "How much", slider: [0, 1.5, 0.05], tells: "0 is without the style, 1 all of it" },
-  temperature: { label: "Daring", empty: "0.9", size: 4, mode: "decimal", tells: "Lower is safer, higher bolder; 0 to 2" },
+  temperature: { label: "Daring", empty: "0.95", size: 4, mode: "decimal", tells: "Lower is safer, higher bolder; 0 to 2" },
   candidates: { label: "Candidates", empty: "4", size: 3, mode: "numeric", tells: "How many answers to write" },
 };
 export const MORE = ["range", "density", "max_polyphony", "temperature", "candidates"]; // shown where they are wanted

@@ -23,7 +23,7 @@ local verbs = dofile(here .. "descant_takes.lua")(M, P)
 
 -- Keys and turns -----------------------------------------------------------------------------------
 
-local OPTIONS = {bars = 4, candidates = 4, temperature = 0.9}
+local OPTIONS = {bars = 4, candidates = 4, temperature = 0.95}
 
 local function options_for(action)
   local options = {}

@@ -5,7 +5,7 @@ local r = reaper
 local SLIDERS = {
   {name = "candidates", title = "Candidates", least = 1, most = 8, usual = 4, step = 1},
   {name = "bars", title = "Bars to continue", least = 1, most = 32, usual = 4, step = 1},
-  {name = "temperature", title = "Daring", least = 0.5, most = 1.5, usual = 0.9, step = 0.05},
+  {name = "temperature", title = "Daring", least = 0.5, most = 1.5, usual = 0.95, step = 0.05},
   {name = "density", title = "Most notes a bar (0: free)", least = 0, most = 32, usual = 0, step = 1},
 }
 local ROW, WIDTH = 44, 320
