@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,11 @@ def agreement(drafts: Sequence[Rows], programs: NDArray[np.int32], bars: Sequenc
     return total / max(1, len(drafts) - 1)
 
 
+def sixteenths(position: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """Grid positions as the sixteenths of the bar that are nearest."""
+    return (position + SIXTEENTH // 2) // SIXTEENTH
+
+
 class _Heard:
     """What of a draft is compared. starts, notes: where something starts in which track, by the sixteenth, and with
     which pitch. harmony: [bars, 12] time for which each pitch class sounds, of length 1. count: [bars] notes."""
@@ -41,7 +46,7 @@ class _Heard:
     def __init__(self, draft: Rows, programs: NDArray[np.int32], bars: Sequence[int]) -> None:
         rows = np.array(draft, dtype=np.int64).reshape(-1, 7)
         bar, track, pitch = np.searchsorted(bars, rows[:, 0]), rows[:, 1], rows[:, 3]
-        place = (rows[:, 2] + SIXTEENTH // 2) // SIXTEENTH
+        place = sixteenths(rows[:, 2])
         start = (bar * len(programs) + track) * 256 + place
         self.starts = set(start.tolist())
         self.notes = set((start * 256 + pitch).tolist())

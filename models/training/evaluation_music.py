@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.agreement import sixteenths
 from models.constraints import Controls, Rules
 from models.drawing import Sampling
 from models.generators import Generator, Rows, Task
@@ -41,7 +42,6 @@ from models.training.shards import Item
 IntArray = NDArray[np.int32]
 Writer = Callable[[Task], list[Rows]]  # one answer or several, each the rows of the region
 RESOLUTION = GRID * MICRO_PER_TICK  # ticks to the quarter note at which grid and micro-timing are whole
-SIXTEENTH = GRID // 4
 
 
 class Excerpt(NamedTuple):
@@ -256,12 +256,8 @@ def _chord_tones(piece: Piece, notes: IntArray) -> float:
 _CHORD_TONES = np.array([[tone in kind.intervals for tone in range(12)] for kind in CHORD_TYPES])
 
 
-def _sixteenth(position: IntArray) -> IntArray:
-    return (position + SIXTEENTH // 2) // SIXTEENTH
-
-
 def _onset_set(notes: IntArray, pitch: bool = False) -> set[tuple[int, ...]]:
-    columns = [notes[:, 0], notes[:, 1], _sixteenth(notes[:, 2]), *([notes[:, 3]] if pitch else [])]
+    columns = [notes[:, 0], notes[:, 1], sixteenths(notes[:, 2]), *([notes[:, 3]] if pitch else [])]
     return set(map(tuple, np.stack(columns, axis=1).tolist()))
 
 
@@ -275,7 +271,7 @@ def _chroma(task: Task, notes: IntArray, bar: int) -> NDArray[np.float64]:
 
 
 def _onset_counts(notes: IntArray, bar: int) -> NDArray[np.float64]:
-    return np.bincount(_sixteenth(notes[notes[:, 0] == bar, 2]), minlength=33).astype(np.float64)
+    return np.bincount(sixteenths(notes[notes[:, 0] == bar, 2]), minlength=33).astype(np.float64)
 
 
 def _cosine(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
