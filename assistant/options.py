@@ -571,7 +571,7 @@ def add_common(parser: CommandParser) -> None:
         "--top-p",
         type=decimal("--top-p", 0.0, 1.0, above=True),
         metavar="P",
-        help="leave out the unlikeliest and keep this share of chance; up to 1 (default: 0.93, of a sketch 0.96)",
+        help="leave out the unlikeliest, keep this share of chance; above 0, up to 1 (default: 0.93, sketch 0.96)",
     )
 
 
