@@ -565,7 +565,7 @@ def add_common(parser: CommandParser) -> None:
         "--temperature",
         type=decimal("--temperature", 0.0, MOST_TEMPERATURE),
         metavar="T",
-        help="lower is safer, higher more daring; 0 to 2 (default: 0.95, of a sketch 1.15)",
+        help="lower is safer, higher more daring; 0 to 2 (default: 0.95; of a sketch 1.15, for pitches 1)",
     )
     chance.add_argument(
         "--top-p",

@@ -67,7 +67,7 @@ class MarkovGenerator:
                     logits = np.log(chance)
                 # What the model rules out altogether can still be all that the rules leave.
                 logits = np.maximum(logits, -1e4).astype(np.float32)
-                drawn.append(sample(logits, mask, random.random(), sampling))
+                drawn.append(sample(logits, mask, random.random(), sampling.of(len(drawn))))
                 return drawn[-1]
 
             position = draw("position", draft.positions())

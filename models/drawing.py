@@ -19,17 +19,24 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 Ints = NDArray[np.int32]
+PITCH = list(FIELDS).index("pitch")
 BELOW_ONE = 1 - 2**-20  # no random number may round to 1
 
 
 class Sampling(NamedTuple):
     """How fields are drawn: `temperature` 1 as learned, lower is safer, as where music goes on (docs/model.md);
     `top_p` the share of probability kept; `guidance` how firmly words are followed, 1 as learned (classifier-free
-    guidance, Ho and Salimans, 2022)."""
+    guidance, Ho and Salimans, 2022); `pitches` the part of the temperature that pitches are drawn at."""
 
     temperature: float = 0.95
     top_p: float = 0.93
     guidance: float = 1.0
+    pitches: float = 1.0
+
+    def of(self, field: int) -> Sampling:
+        """This for one field of a note, its temperature the field's own."""
+        share = self.pitches if field == PITCH else 1.0
+        return self._replace(temperature=self.temperature * share, pitches=1.0)
 
     @property
     def sharpness(self) -> np.float32:
@@ -42,16 +49,17 @@ class Sampling(NamedTuple):
         return np.array([max(self.top_p, 1e-9)], dtype=np.float32)
 
 
-# Where there is no music around what is written the likeliest notes lead to themselves: see docs/quality.md.
-FROM_NOTHING = Sampling(temperature=1.15, top_p=0.96)
+# Where there is no music around what is written the likeliest rhythms lead to themselves, while daring pitches lead
+# out of the key: see docs/quality.md.
+FROM_NOTHING = Sampling(temperature=1.15, top_p=0.96, pitches=0.87)
 
 
 class Desk:
     """What is drawn in n rows, and from what: hints [n, HINTS] and onsets as Lookout has them, and
 
     masks: a field each, [n, size + 1] what is added to its logits, FAINT where not allowed; the last column stands
-    for no value. randoms: [fields, n, 1] in 0..1. chord: [n] that sounds at the position. blend: [n, n] how much of
-    each row's logits goes into each row's, over the temperature. drawn: [fields, n, 1] values.
+    for no value. randoms: [fields, n, 1] in 0..1. chord: [n] that sounds at the position. blends: a stage each,
+    [n, n] how much of each row's logits goes into each row's, over the temperature. drawn: [fields, n, 1] values.
     """
 
     def __init__(self, engine: Engine, state: Floats, hints: Ints, onsets: BoolArray, sampling: Sampling) -> None:
@@ -64,7 +72,8 @@ class Desk:
         self._allowed: list[list[BoolArray | None]] = [[None] * n for _ in FIELDS]
         self.randoms = np.zeros((len(FIELDS), n, 1), dtype=np.float32)
         self.chord = np.zeros(n, dtype=np.int64)
-        self.blend, self._apart = np.eye(n, dtype=np.float32) * sampling.sharpness, n
+        self.blends = [np.eye(n, dtype=np.float32) * sampling.of(fields[0]).sharpness for fields in STAGES]
+        self._apart = n
         self.drawn = np.zeros((len(FIELDS), n, 1), dtype=np.int64)
         self._picks = Picks(n)
         self._echoes = [np.zeros((n, size), dtype=np.int32) for size in GATES]
@@ -73,8 +82,8 @@ class Desk:
         self._tags = engine.tags
         seen, heard = np.zeros((2, n, engine.config.field_width), dtype=np.float32)
         self.bound = [Bound(session) for session in engine.sessions[2:]]
-        for bound, fields in zip(self.bound, STAGES, strict=True):
-            bound.give(blend=self.blend, top_p=sampling.kept)
+        for bound, fields, blend in zip(self.bound, STAGES, self.blends, strict=True):
+            bound.give(blend=blend, top_p=sampling.kept)
             for field in fields:
                 bound.give(**{f"mask.{field}": self.masks[field], f"random.{field}": self.randoms[field]})
                 bound.give(**{f"echoes.{field}": self._echoes[field]})
@@ -106,7 +115,7 @@ class Desk:
         line = self._lines[field][row]
         line.fill(FAINT)
         line[mask] = 0
-        if self._apart < len(self.blend):
+        if self._apart < len(self.hints):
             self._lines[field][row + self._apart][:] = line
 
     def throw(self, row: int, numbers: NDArray[np.float64]) -> None:
@@ -115,10 +124,11 @@ class Desk:
 
     def guide(self) -> None:
         """The second half of the rows is the first without the words; both draw what goes past the first."""
-        self._apart = len(self.blend) // 2
-        half = np.eye(self._apart, dtype=np.float32) * self._sampling.sharpness
-        strength = np.float32(self._sampling.guidance)
-        self.blend[:] = np.tile(np.hstack([strength * half, (1 - strength) * half]), (2, 1))
+        self._apart = len(self.hints) // 2
+        half, strength = np.eye(self._apart, dtype=np.float32), np.float32(self._sampling.guidance)
+        guided = np.tile(np.hstack([strength * half, (1 - strength) * half]), (2, 1))
+        for blend, fields in zip(self.blends, STAGES, strict=True):
+            blend[:] = guided * self._sampling.of(fields[0]).sharpness
 
     def enter(self) -> None:
         """Some rows have come to another cell."""

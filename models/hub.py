@@ -250,7 +250,7 @@ class _Reference:
         def draw(field: int, mask: NDArray[np.bool_]) -> int:
             hints, onsets = torch.from_numpy(outlook.table).long(), torch.from_numpy(outlook.onsets)
             logits = self._model.fields(state, drawn, chord, hints, onsets)[field][0].float().numpy()
-            value = sample(logits, mask, float(numbers[field]), sampling)
+            value = sample(logits, mask, float(numbers[field]), sampling.of(field))
             drawn[0, field] = value
             return value
 

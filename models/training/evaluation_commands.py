@@ -72,6 +72,7 @@ def add_commands(commands: Any, weights: Path) -> None:
         command.add_argument("--candidates", type=int, default=4, help="answers of the network a piece")
         command.add_argument("--temperature", type=float, help="as the assistant draws where it is not given")
         command.add_argument("--top-p", type=float, help="the same")
+        command.add_argument("--pitches", type=float, help="the part of the temperature that pitches are drawn at")
         command.add_argument("--one-draft", action="store_true", help="keep the first draft instead of the best")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=1)
@@ -81,9 +82,11 @@ def add_commands(commands: Any, weights: Path) -> None:
         command.set_defaults(run=run)
         return command
 
-    tasks = add("tasks", _tasks, "continue, fill and accompany held-out pieces", 40)
-    tasks.add_argument("--skip", type=int, default=0, metavar="N", help="not the first N excerpts a task")
-    add("statistics", _statistics, "entropy, scale and groove of 16-bar pieces", 40)
+    for command in (
+        add("tasks", _tasks, "continue, fill and accompany held-out pieces", 40),
+        add("statistics", _statistics, "entropy, scale and groove of 16-bar pieces", 40),
+    ):
+        command.add_argument("--skip", type=int, default=0, metavar="N", help="not the first N excerpts")
     add("copying", _copying, "how much is found in the training set, note for note", 60)
     add("choice", _choice, "what keeping the best of several drafts changes", 120)
     add("memory", _memory, "what earlier passages are worth in pieces longer than a window", 150)
@@ -101,7 +104,7 @@ def _items(args: argparse.Namespace) -> tuple[list[Item], list[Item]]:
 
 
 def _sampling(args: argparse.Namespace, usual: Sampling = Sampling()) -> Sampling:
-    asked = {"temperature": args.temperature, "top_p": args.top_p}
+    asked = {"temperature": args.temperature, "top_p": args.top_p, "pitches": args.pitches}
     return usual._replace(**{name: value for name, value in asked.items() if value is not None})
 
 
@@ -127,7 +130,8 @@ def _report(args: argparse.Namespace, title: str, tables: dict[str, list[Line]],
         print(text_table(name, lines) + "\n")
     if args.json:
         settings = {
-            name: getattr(args, name) for name in ("split", "pieces", "candidates", "temperature", "top_p", "seed")
+            name: getattr(args, name)
+            for name in ("split", "pieces", "candidates", "temperature", "top_p", "pitches", "seed")
         }
         settings["model_hash"] = Engine(args.weights).model_hash
         rows = {
@@ -178,7 +182,7 @@ def _tasks(args: argparse.Namespace) -> None:
 
 def _statistics(args: argparse.Namespace) -> None:
     held_out, training = _items(args)
-    excerpts = frames(held_out, args.pieces)
+    excerpts = frames(held_out, args.skip + args.pieces)[args.skip :]
     found = {COMPOSER: [statistics(excerpt.task.piece, excerpt.truth) for excerpt in excerpts]}
     for name, write in _writers(args, training)[1].items():
         found[name] = [
@@ -194,7 +198,9 @@ def _statistics(args: argparse.Namespace) -> None:
     ]
     tables = {"mean": list(means.values()), "away from the composers": away}
     title = f"{len(excerpts)} pieces of 16 bars, written from instruments, meter and tempo alone"
-    _report(args, title, tables, {"sets": count_by_set(excerpts)})
+    if args.skip:
+        title += f", not the first {args.skip}"
+    _report(args, title, tables, {"sets": count_by_set(excerpts), "skip": args.skip})
 
 
 def _choice(args: argparse.Namespace) -> None:

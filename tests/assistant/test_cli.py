@@ -287,7 +287,7 @@ def test_help_says_what_a_musician_must_know(capsys: Captured) -> None:
 
 def test_the_limits_and_defaults_in_the_help_are_those_of_the_program() -> None:
     assert options.MOST_BARS == pipeline.MOST_BARS
-    assert Sampling() == (0.95, 0.93, 1.0) and FROM_NOTHING == (1.15, 0.96, 1.0)
+    assert Sampling() == (0.95, 0.93, 1.0, 1.0) and FROM_NOTHING == (1.15, 0.96, 1.0, 0.87)
     arguments = options.parse_arguments(["continue", "a.mid", "-o", "b.mid"])
     assert (arguments.candidates, arguments.bars) == (pipeline.Options().candidates, 8)
 

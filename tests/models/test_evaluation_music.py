@@ -227,13 +227,19 @@ def test_a_sub_command_prints_what_it_writes(
                     assert f"{value:.3f}" in printed, column
 
 
-def test_excerpts_that_are_skipped_are_the_first(common: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "tables", "column"),
+    [("tasks", ["continue", "fill", "accompany"], "notes/bar"), ("statistics", ["mean"], "pitch-class entropy")],
+)
+def test_excerpts_that_are_skipped_are_the_first(
+    command: str, tables: list[str], column: str, common: list[str], tmp_path: Path
+) -> None:
     found = []
     for asked in (["--pieces", "1"], ["--pieces", "1", "--skip", "1"], ["--pieces", "2"]):
         target = tmp_path / "out.json"
-        assert main(["tasks", *common, *asked, "--without-markov", "--json", str(target)]) == 0
-        tables = json.loads(target.read_text("utf-8"))["tables"]
-        found.append([tables[name][0]["notes/bar"] for name in ("continue", "fill", "accompany")])
+        assert main([command, *common, *asked, "--without-markov", "--json", str(target)]) == 0
+        printed = json.loads(target.read_text("utf-8"))["tables"]
+        found.append([printed[name][0][column] for name in tables])
     first, second, both = map(np.array, found)
     assert (first != second).any() and np.allclose((first + second) / 2, both)
 

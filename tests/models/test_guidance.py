@@ -75,6 +75,24 @@ def test_logits_go_past_those_that_heard_the_words(generator: TransformerGenerat
     assert desk.drawn[0, :, 0].tolist() == [*best.tolist(), *best.tolist()]
 
 
+def test_pitches_can_be_drawn_colder_than_the_rest(generator: TransformerGenerator) -> None:
+    """Without any temperature of their own all rows have the same pitches, and different positions."""
+    engine, rows = generator._engine, 40
+    state = np.random.default_rng(4).normal(size=(1, engine.config.width)).astype(np.float32)
+    hints, struck = np.full((rows, HINTS), NONE, dtype=np.int32), np.zeros((rows, ONSETS, MAX_BAR + 2), dtype=bool)
+    desk = Desk(engine, np.repeat(state, rows, axis=0), hints, struck, Sampling(1.0, 1.0, pitches=0.0))
+    desk.enter()
+    for row in range(rows):
+        desk.throw(row, np.full(len(FIELDS), row / rows))
+        for field, size in enumerate(FIELDS.values()):
+            desk.allow(field, row, np.ones(size, dtype=bool))
+    engine.draw(desk, 0)
+    assert len(set(desk.drawn[0, :, 0].tolist())) > rows // 4
+    desk.drawn[0] = 0
+    engine.draw(desk, 1)
+    assert len(set(desk.drawn[1, :, 0].tolist())) == 1
+
+
 def test_half_the_candidates_are_written_at_once(tmp_path: Path) -> None:
     """Guidance takes two lanes a candidate; all of them come all the same."""
     rows = written(tiny_generator(tmp_path), said(2), SEEDS, 3.0)
