@@ -37,6 +37,7 @@ class Genre:
     major: tuple[str, ...]
     minor: tuple[str, ...]
     also: tuple[str, ...] = ()
+    home: tuple[str, ...] = ()
     drums: str | None = None
     swing: bool = False
     density: int = 0
@@ -87,8 +88,9 @@ def read_styles(data: dict[str, Any]) -> Styles:
     genres = {}
     for name, entry in data["genre"].items():
         lists = {key: tuple(entry[key]) for key in ("tempo", "meters", "instruments", "major", "minor")}
-        genre = Genre(**(entry | lists | {"name": name, "also": tuple(entry.get("also", ()))}))
-        unknown = set(genre.instruments) - {*PROGRAM_NAMES, DRUMS_NAME}
+        lists |= {key: tuple(entry.get(key, ())) for key in ("also", "home")}
+        genre = Genre(**(entry | lists | {"name": name}))
+        unknown = {*genre.instruments, *genre.home} - {*PROGRAM_NAMES, DRUMS_NAME}
         right = genre.drums is None or genre.drums in data["drums"]
         right = right and (genre.bass == FREE_BASS or genre.bass in data["bass"])
         if unknown or not right or genre.mode not in MODES or genre.dynamics not in DYNAMICS:

@@ -10,7 +10,9 @@ attributes and controls. The same sentence's vector is the network's own text sl
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -21,7 +23,7 @@ import numpy as np
 from safetensors.numpy import load, save_file
 
 from models.errors import UserError
-from models.instruments import DRUMS_NAME, PROGRAM_NAMES
+from models.instruments import DRUMS_NAME, PROGRAM_NAMES, family_of
 from models.text.brief import MOST_BARS, MOST_TRACKS, Brief, Facts, Ranked, Section
 from models.text.chords import is_minor, is_numeral, read_chords
 from models.text.facts import read_facts
@@ -34,6 +36,7 @@ DEFAULT_GENRE = "pop"
 DEFAULT_BARS = 8
 NEAR = 0.25  # a style that the words come nearer to than this is taken; below, the default
 NEAR_MOOD = 0.30
+SUITING = 0.2  # what instruments that suit a style are worth beside words that come near it
 RANKED = 3
 WITHOUT_ENCODER = (
     "Moods and styles are matched by plain words, since the sentence "
@@ -141,13 +144,42 @@ def _nearness(text: str, likes: Sequence[str], encoder: SentenceEncoder | None) 
 
 
 def _rank_genres(text: str, facts: Facts, known: Styles, encoder: SentenceEncoder | None) -> Ranked:
+    """Styles that are said, then those that the words come near to and the instruments suit. Words that all say
+    something else, such as "string quartet in D minor", have no say in it."""
     names = [name for name in known.genres if name not in facts.not_genres]
-    near = _nearness(text, [_genre_text(known.genres[name]) for name in names], encoder)
-    scores = {name: round(score, 3) for name, score in zip(names, near, strict=True)}
+    suiting = _suiting(facts.instruments, [known.genres[name] for name in names], known)
+    if facts.colours or facts.moods or facts.genres:
+        near = _nearness(text, [_genre_text(known.genres[name]) for name in names], encoder)
+        suiting = [score + SUITING * suits for score, suits in zip(near, suiting, strict=True)]
+    scores = {name: round(score, 3) for name, score in zip(names, suiting, strict=True)}
     said = [name for name in facts.genres if name in scores]
     rest = sorted((name for name in names if name not in said), key=lambda name: -scores[name])
     ranked = [(name, 1.0) for name in said] + [(name, scores[name]) for name in rest if scores[name] >= NEAR]
     return tuple(ranked[:RANKED])
+
+
+def _suiting(instruments: Sequence[str], genres: Sequence[Genre], known: Styles) -> list[float]:
+    """How well instruments suit each of some styles, 0 to about 1: rare ones say more than those of every band, and
+    drums alone say nothing."""
+    named = dict.fromkeys(instruments)
+    if not named.keys() - {DRUMS_NAME}:
+        return [0.0] * len(genres)
+    played = Counter(name for genre in known.genres.values() for name in {*genre.instruments, *genre.home})
+    weights = {name: math.log((1 + len(known.genres)) / (1 + played[name])) for name in named}
+    found = []
+    for genre in genres:
+        usual = set(genre.instruments)
+        families = {_family(name) for name in usual - {DRUMS_NAME}}
+        suits = sum(
+            weight * (1.0 if name in genre.home else 0.7 if name in usual else 0.3 * (_family(name) in families))
+            for name, weight in weights.items()
+        )
+        found.append((suits / sum(weights.values()) + 0.25 * len(usual & named.keys()) / len(usual)) / 1.25)
+    return found
+
+
+def _family(name: str) -> str:
+    return DRUMS_NAME if name == DRUMS_NAME else family_of(PROGRAM_NAMES.index(name))
 
 
 def _rank(text: str, said: Sequence[str], known: dict[str, Colour], encoder: SentenceEncoder | None,

@@ -475,6 +475,37 @@ def test_descriptions_come_near_their_style(text: str, genres: set[str]) -> None
     assert understand(text).genre in genres
 
 
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize(
+    ("text", "genre"),
+    [
+        ("string quartet in D minor, 8 bars", "classical"),
+        ("wind quintet, allegro", "classical"),
+        ("clarinet quintet", "classical"),
+        ("violin and piano in A major, andante", "romantic"),
+        ("brass quintet, 8 bars", "march"),
+        ("orchestra in C minor", "cinematic"),
+        ("electric guitar, bass and drums", "rock"),
+        ("saxophone, upright bass and drums, 140 bpm", "jazz"),
+        ("electric piano, bass and drums, 90 bpm", "soul"),
+        ("steel drums", "calypso"),
+        ("harpsichord, 16 bars", "baroque"),
+        ("choir in A minor", "choral"),
+        ("banjo and fiddle", "bluegrass"),
+        ("drums, 4 bars", reading.DEFAULT_GENRE),
+        ("8 bars in G", reading.DEFAULT_GENRE),
+    ],
+)
+def test_where_no_word_speaks_of_a_style_the_instruments_do(text: str, genre: str, plain: bool) -> None:
+    assert understand(text, plain=plain).genre == genre
+
+
+def test_instruments_have_a_say_beside_words_and_none_against_a_named_style() -> None:
+    assert understand("sad string quartet in D minor").genre == "classical"
+    assert understand("techno for a string quartet").genre == "techno"
+    assert understand("string quartet, not classical").genre != "classical"
+
+
 def test_without_the_encoder_words_are_matched_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "installed_encoder", lambda: None)
     brief = understand("loud electric guitars and attitude in a stadium")
