@@ -39,9 +39,10 @@ class Section:
 class Facts:
     """What the words say outright; None or empty where they say nothing.
 
-    without: instruments taken out. tonic: pitch class without a mode; mode: a mode without a tonic. tempo_range:
-    what a word such as "slow" allows. registers: (instrument, step) of "low strings". colours: words that fit no
-    table, for the sentence encoder. remarks: contradictions, as sentences.
+    joining: whether the instrument joins the style's own. without: those taken out. tonic: pitch class without a
+    mode; mode: a mode without a tonic. tempo_range: what a word such as "slow" allows. registers: (instrument,
+    step) of "low strings". colours: words that fit no table, for the sentence encoder. remarks: contradictions, as
+    sentences.
     """
 
     tempo: float | None = None
@@ -53,6 +54,7 @@ class Facts:
     bars: int | None = None
     seconds: float | None = None
     instruments: tuple[str, ...] = ()
+    joining: bool = False
     without: tuple[str, ...] = ()
     tracks: int | None = None
     chords: str | None = None

@@ -409,6 +409,7 @@ def _apply(
     density, register, registers, dynamics = _levels(phrases)
     return replace(
         facts, key=key, tonic=tonic, mode=mode, meter=meter, instruments=instruments, without=without,
+        joining=_joining(scanner, phrases, instruments),
         tempo_range=_tempo_words(scanner, plain, facts.tempo), genres=tuple(dict.fromkeys(genres)),
         not_genres=tuple(dict.fromkeys(not_genres)), moods=tuple(dict.fromkeys(moods)), swing=swing, drums=drums,
         density=density, register=register, registers=registers, dynamics=dynamics, sections=sections,
@@ -452,6 +453,20 @@ def _instruments(scanner: Scanner, phrases: list[Phrase]) -> tuple[tuple[str, ..
         scanner.remark(f"{name} is both asked for and ruled out; it is left out")
     # "strings" beside "string quartet", or "drums" beside "brushes", is one wish and not two.
     return tuple(name for name in wanted if name not in without)[:MOST_TRACKS], tuple(dict.fromkeys(without))
+
+
+def _joining(scanner: Scanner, phrases: list[Phrase], instruments: tuple[str, ...]) -> bool:
+    """Whether the instrument is a guest of a style's band, as in "reggae with trumpet": one that is no drums, said
+    after the style and a "with", and nothing that says it is all. Two are a band of their own."""
+    if len(set(instruments)) != 1 or DRUMS_NAME in instruments:
+        return False
+    style = next((phrase.end for phrase in phrases if phrase.of("genre") and not phrase.negated), None)
+    first = next(phrase.start for phrase in phrases if phrase.of("instruments") and not phrase.negated)
+    if style is None or first < style:
+        return False
+    words = re.findall(r"[^\W\d_]+", scanner.low)
+    between = re.findall(r"[^\W\d_]+", scanner.low[style:first])
+    return not {*lexicon.JOINERS}.isdisjoint(between) and {*lexicon.ALONE}.isdisjoint(words)
 
 
 def _shared_duo(scanner: Scanner, phrases: list[Phrase], phrase: Phrase) -> bool:

@@ -148,7 +148,7 @@ def _rank_genres(text: str, facts: Facts, known: Styles, encoder: SentenceEncode
     something else, such as "string quartet in D minor", have no say in it."""
     names = [name for name in known.genres if name not in facts.not_genres]
     suiting = _suiting(facts.instruments, [known.genres[name] for name in names], known)
-    if facts.colours or facts.moods or facts.genres:
+    if facts.colours or facts.moods or facts.genres or facts.drums or facts.swing:
         near = _nearness(text, [_genre_text(known.genres[name]) for name in names], encoder)
         suiting = [score + SUITING * suits for score, suits in zip(near, suiting, strict=True)]
     scores = {name: round(score, 3) for name, score in zip(names, suiting, strict=True)}
@@ -248,7 +248,7 @@ def complete(facts: Facts, text: str, genres: Ranked, moods: Ranked, textures: R
         moods=moods,
         textures=textures,
         said=tuple(name for name, value in said.items() if value),
-        remarks=(*facts.remarks, *([remark] if remark else []), *_unusual(facts, genre)),
+        remarks=(*facts.remarks, *([remark] if remark else []), *_unusual(facts, genre), *_guests(facts, genre)),
     )
 
 
@@ -316,9 +316,13 @@ def lay_out(sections: Sequence[Section], bars: int) -> tuple[tuple[Section, ...]
 
 
 def _instruments(facts: Facts, genre: Genre) -> tuple[str, ...]:
-    """The instruments said, and no others; the style's where none are, or where more tracks are asked for."""
+    """The instruments said, and no others; the style's where none are, where more tracks are asked for, or where
+    the one that is said joins a band with drums."""
     usual = [name for name in genre.instruments if name not in facts.without]
     wanted = list(facts.instruments)
+    if _joins(facts, genre):
+        taken = {_family(name) for name in wanted}
+        wanted += [name for name in usual if _family(name) not in taken]
     if facts.drums and DRUMS_NAME not in facts.without and DRUMS_NAME not in usual and not wanted:
         usual.insert(0, DRUMS_NAME)
     if not wanted:
@@ -335,6 +339,11 @@ def _instruments(facts: Facts, genre: Genre) -> tuple[str, ...]:
         if not facts.instruments:
             wanted = wanted[: facts.tracks]
     return tuple(wanted[:MOST_TRACKS])
+
+
+def _joins(facts: Facts, genre: Genre) -> bool:
+    band = DRUMS_NAME in genre.instruments and DRUMS_NAME not in facts.without
+    return facts.joining and not facts.tracks and band
 
 
 def _any_left(without: Sequence[str]) -> str:
@@ -383,6 +392,12 @@ def _chords(genre: Genre, key: Key, bars: int) -> str:
     """A progression of the style; the one whose length suits the bars best, the first among equals."""
     options = genre.minor if is_minor(key) else genre.major
     return min(options, key=lambda text: (bars % (text.count("|") + 1) != 0, options.index(text)))
+
+
+def _guests(facts: Facts, genre: Genre) -> list[str]:
+    if not _joins(facts, genre):
+        return []
+    return [f"{facts.instruments[0]} beside what plays {genre.name}; say only for nothing else"]
 
 
 def _unusual(facts: Facts, genre: Genre) -> list[str]:

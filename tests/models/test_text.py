@@ -500,6 +500,28 @@ def test_where_no_word_speaks_of_a_style_the_instruments_do(text: str, genre: st
     assert understand(text, plain=plain).genre == genre
 
 
+@pytest.mark.parametrize(
+    ("text", "instruments"),
+    [
+        ("reggae with trumpet, 8 bars", ("Trumpet", "Drums", "Fingered Bass", "Muted Guitar", "Drawbar Organ")),
+        ("blues mit Klavier", ("Acoustic Grand Piano", "Drums", "Fingered Bass", "Clean Guitar")),
+        ("upbeat funk with slap bass", ("Slap Bass 1", "Drums", "Muted Guitar", "Clavinet", "Brass Section")),
+        ("metal with violin, no drums", ("Violin",)),
+        ("jazz with only a saxophone", ("Alto Sax",)),
+        ("trumpet reggae", ("Trumpet",)),
+        ("funk with bass and drums", ("Fingered Bass", "Drums")),
+        ("horror music box with tremolo strings", ("Music Box", "Tremolo Strings")),
+        ("salsa with trumpet and flute", ("Trumpet", "Flute")),
+        ("techno with a string quartet", ("Violin", "Violin", "Viola", "Cello")),
+    ],
+)
+def test_one_instrument_with_a_style_joins_its_band(text: str, instruments: tuple[str, ...]) -> None:
+    brief = understand(text, plain=True)
+    assert brief.instruments == instruments
+    joined = "Drums" in instruments and "drums" not in text
+    assert any("say only" in remark for remark in brief.remarks) == joined
+
+
 def test_instruments_have_a_say_beside_words_and_none_against_a_named_style() -> None:
     assert understand("sad string quartet in D minor").genre == "classical"
     assert understand("techno for a string quartet").genre == "techno"
