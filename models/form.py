@@ -1,6 +1,7 @@
 """Form: which bars of a piece take up earlier ones, so that it has phrases and not only bars.
 
     notes     the earlier bar again, its pitches moved no further than the chords and the key ask for
+    varied    its notes at the strong places again, about as many notes in all; what lies between is drawn
     contour   its rhythm again, and the rise and fall of its line; the pitches are drawn
     rhythm    its rhythm and the number of its voices; the pitches are drawn
 
@@ -22,7 +23,7 @@ from models.constraints import BoolArray, Cell, Controls, Draft, Rules, strong_p
 from models.piece import MICRO_LIMIT, GridBar, Piece
 from models.tokens import END, FIELDS
 
-Kind = Literal["notes", "contour", "rhythm"]
+Kind = Literal["notes", "varied", "contour", "rhythm"]
 # How singing lines move: wide steps are few, lead to strong places, and a small one follows them (after von Hippel
 # and Huron, "Why do skips precede reversals?", 2000).
 WIDEST_STEP, LEAP, THIRD, TONE = 9, 5, 4, 2  # semitones
@@ -85,8 +86,18 @@ class FormDraft(Draft):
         self._left = [row for row in self.rows if row[:2] == (source, track)] if self._kind else []
         self._before = None
         self._plain = super().enter(bar, track)
+        if self._kind == "varied":
+            self._vary()
         self._owe()
         return self.cell
+
+    def _vary(self) -> None:
+        """Of the source's notes those at strong places are owed, and one more or one less than it has in all."""
+        (least, most), count = self._plain.density, len(self._left)
+        most = max(least, min(most, count + (count > 0)))
+        self._plain = replace(self._plain, density=(max(least, min(most, count - 1)), most))
+        strong = strong_place(len(self._plain.micros))
+        self._left = [row for row in self._left if row[2] % strong == 0]
 
     def _owe(self) -> None:
         """The source's next note is owed: what still rings from the bar before gives way to it."""
@@ -102,9 +113,23 @@ class FormDraft(Draft):
             self._skip()  # there is no room for it here
             self._owe()
             allowed = super().positions()
+        if self._kind == "varied":
+            return self._between(allowed)
         if self._left:
             return _only(self._left[0][2], len(allowed))
         return _only(END, len(allowed)) if allowed[END] else allowed
+
+    def _between(self, allowed: BoolArray) -> BoolArray:
+        """Positions as far as the source's next note, that one included, while there is room for others."""
+        even = self._even(allowed)
+        if not self._left:
+            return even
+        next_one = self._left[0][2]
+        if self.in_cell + len(self._left) >= self.cell.density[1]:
+            return _only(next_one, len(allowed))
+        even[next_one] = True
+        even[next_one + 1 :] = False
+        return even
 
     def _even(self, allowed: BoolArray) -> BoolArray:
         """Positions on sixteenths and triplets, with an eighth or a sixteenth left for every note that is owed."""
@@ -130,14 +155,14 @@ class FormDraft(Draft):
         allowed = super().pitches(position)
         model = self._model(position)
         if model is None:
-            return self._singable(allowed, position)
+            return self._singable(self._reaching(allowed), position)
         shift = 128 if self.cell.drum else 0
         above = sum(row[2] == position for row in self._left) - 1
         if above > 0:  # leave room for the rest of the chord
             roomy = allowed & (np.cumsum(allowed[::-1])[::-1] > above)
             allowed = roomy if roomy.any() else allowed
         options = np.flatnonzero(allowed)
-        if self._kind == "notes" and len(options):
+        if self._kind in ("notes", "varied") and len(options):
             return _only(int(options[np.abs(options - model[3] - shift).argmin()]), len(allowed))
         if self._kind == "contour" and self._before is not None and self.in_cell:
             last, pitch = self.rows[-1][3] + shift, np.arange(len(allowed))
@@ -147,6 +172,13 @@ class FormDraft(Draft):
             if going.any():
                 return near if near.any() else going
         return self._singable(allowed, position)
+
+    def _reaching(self, allowed: BoolArray) -> BoolArray:
+        """Pitches from which the source's next note is no leap, in a bar that is varied."""
+        if self._kind != "varied" or not self._left:
+            return allowed
+        near = allowed & (np.abs(np.arange(len(allowed)) - self._left[0][3]) < LEAP)
+        return near if near.any() else allowed
 
     def _singable(self, allowed: BoolArray, position: int) -> BoolArray:
         """Pitches that a singing line reaches from where it is, without staying on one for ever."""
@@ -171,7 +203,7 @@ class FormDraft(Draft):
 
     def durations(self, position: int, pitch: int) -> BoolArray:
         allowed = super().durations(position, pitch)
-        model = self._model(position)
+        model = self._model(position) if self._kind != "varied" else None
         return allowed if model is None else _only(int(np.flatnonzero(allowed[: model[4] + 1])[-1]), len(allowed))
 
     def velocities(self) -> BoolArray:

@@ -307,7 +307,7 @@ def _turn(phrase: Phrase, offset: int, role: Role) -> tuple[int, Kind] | None:
     last = offset == phrase.bars - 1 and phrase.bars > 1
     leads = role in (*SINGING, Role.SOLO)
     if phrase.like is not None and not (leads and last):
-        return phrase.like + min(offset, PHRASE - 1), "notes"
+        return phrase.like + min(offset, PHRASE - 1), "varied" if role in SINGING and offset % 4 else "notes"
     if role in (Role.CHORDS, Role.PAD, Role.BASS) and offset > 1:
         return phrase.first + offset % 2, "rhythm"
     if leads and offset == 2 and not last:
