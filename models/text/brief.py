@@ -61,6 +61,7 @@ class Facts:
     genres: tuple[str, ...] = ()
     not_genres: tuple[str, ...] = ()
     moods: tuple[str, ...] = ()
+    textures: tuple[str, ...] = ()
     drums: str | None = None
     swing: bool | None = None
     density: int | None = None

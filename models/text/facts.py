@@ -390,6 +390,7 @@ def _apply(
     genres = [str(p.of("genre")) for p in plain if p.of("genre")]
     not_genres = [str(p.of("genre")) for p in phrases if p.negated and p.of("genre")]
     moods = [str(p.of("mood")) for p in plain if p.of("mood")]
+    textures = [str(p.of("texture")) for p in plain if p.of("texture")]
     modes = [str(p.of("mode")) for p in plain if p.of("mode")]
     key, tonic = facts.key, facts.tonic
     mode = mode or (modes[0] if modes else None)
@@ -412,6 +413,7 @@ def _apply(
         joining=_joining(scanner, phrases, instruments),
         tempo_range=_tempo_words(scanner, plain, facts.tempo), genres=tuple(dict.fromkeys(genres)),
         not_genres=tuple(dict.fromkeys(not_genres)), moods=tuple(dict.fromkeys(moods)), swing=swing, drums=drums,
+        textures=tuple(dict.fromkeys(textures)),
         density=density, register=register, registers=registers, dynamics=dynamics, sections=sections,
     )  # fmt: skip
 

@@ -48,11 +48,12 @@ class Genre:
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """A mood or a texture. tempo: where in the range of a style, -1 to 1. mode: that of its key, where none is
-    named. polyphony: notes at once, for textures; 0 leaves it open."""
+    """A mood or a texture. also: names of a texture. tempo: where in the range of a style, -1 to 1. mode: that
+    of its key, where none is named. polyphony: notes at once, for textures; 0 leaves it open."""
 
     name: str
     like: str
+    also: tuple[str, ...] = ()
     mode: str | None = None
     tempo: float = 0.0
     density: int = 0
@@ -97,6 +98,10 @@ def read_styles(data: dict[str, Any]) -> Styles:
             raise ValueError(f"genre {name}: {unknown or 'an instrument, pattern, mode or dynamic nobody knows'}")
         genres[name] = genre
     moods, textures = (
-        {name: Colour(name, **entry) for name, entry in data[kind].items()} for kind in ("mood", "texture")
+        {
+            name: Colour(**(entry | {"name": name, "also": tuple(entry.get("also", ()))}))
+            for name, entry in data[kind].items()
+        }
+        for kind in ("mood", "texture")
     )
     return Styles(genres, moods, textures, data["drums"], data["bass"])

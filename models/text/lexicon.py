@@ -146,7 +146,7 @@ MORE_INSTRUMENTS: dict[str, tuple[str, ...]] = {
     "Orchestral Harp": ("harfe", "arpa", "harpe"),
     "Timpani": ("pauken", "timbales d'orchestre"),
     "String Ensemble 1": ("streicher", "cuerdas", "cordes", "archi", "string pad strings", "orchestral strings",
-                          "string orchestra"),
+                          "string orchestra", "string ostinato", "string line", "string melody", "string part"),
     "Choir Aahs": ("chor", "coro", "chœur", "choeur", "choral voices"),
     "Voice Oohs": ("stimme", "gesang", "voz", "voix", "voce", "vocal line"),
     "Trumpet": ("trompete", "trompeta", "trompette", "tromba"),

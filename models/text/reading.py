@@ -56,7 +56,7 @@ def understand(text: str, encoder: SentenceEncoder | None = None, plain: bool = 
     known = styles()
     genres = _rank_genres(text, facts, known, encoder)
     moods = _rank(text, facts.moods, known.moods, encoder, facts.colours, NEAR_MOOD)
-    textures = _rank(text, (), known.textures, encoder, facts.colours, 0.35)
+    textures = _rank(text, facts.textures, known.textures, encoder, facts.colours, 0.35)
     facts = replace(facts, remarks=(*facts.remarks, *_unknown_words(facts, encoder)))
     return complete(facts, text, genres, moods, textures)
 
@@ -145,10 +145,11 @@ def _nearness(text: str, likes: Sequence[str], encoder: SentenceEncoder | None) 
 
 def _rank_genres(text: str, facts: Facts, known: Styles, encoder: SentenceEncoder | None) -> Ranked:
     """Styles that are said, then those that the words come near to and the instruments suit. Words that all say
-    something else, such as "string quartet in D minor", have no say in it."""
+    something else, such as "string quartet in D minor", and words that nobody knows have no say in it."""
     names = [name for name in known.genres if name not in facts.not_genres]
     suiting = _suiting(facts.instruments, [known.genres[name] for name in names], known)
-    if facts.colours or facts.moods or facts.genres or facts.drums or facts.swing:
+    heard = [word for word in facts.colours if encoder is None or word in encoder.tokenizer]
+    if heard or facts.moods or facts.genres or facts.drums or facts.swing:
         near = _nearness(text, [_genre_text(known.genres[name]) for name in names], encoder)
         suiting = [score + SUITING * suits for score, suits in zip(near, suiting, strict=True)]
     scores = {name: round(score, 3) for name, score in zip(names, suiting, strict=True)}

@@ -102,6 +102,9 @@ def _phrases() -> dict[tuple[str, ...], tuple[tuple[str, object], ...]]:
     for colour in styles().moods.values():
         for word in colour.like.split():
             add(word, "mood", colour.name)
+    for colour in styles().textures.values():
+        for phrase in colour.also:
+            add(phrase, "texture", colour.name)
     for word in (
         "minor",
         "major",

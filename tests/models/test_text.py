@@ -522,6 +522,25 @@ def test_one_instrument_with_a_style_joins_its_band(text: str, instruments: tupl
     assert any("say only" in remark for remark in brief.remarks) == joined
 
 
+@pytest.mark.parametrize(
+    ("text", "texture", "genre"),
+    [
+        ("broken chords on harp", "arpeggiated", "romantic"),
+        ("staccato strings", "staccato", "cinematic"),
+        ("arpeggio in C minor", "arpeggiated", reading.DEFAULT_GENRE),
+    ],
+)
+def test_a_texture_that_is_named_is_no_style(text: str, texture: str, genre: str) -> None:
+    brief = understand(text)
+    assert brief.textures[0] == (texture, 1.0) and brief.genre == genre
+
+
+def test_words_that_nobody_knows_say_nothing_of_a_style() -> None:
+    brief = understand("xyzzy for piano")
+    assert brief.genre == understand("piano").genre
+    assert any("Not understood: xyzzy" in remark for remark in brief.remarks)
+
+
 def test_instruments_have_a_say_beside_words_and_none_against_a_named_style() -> None:
     assert understand("sad string quartet in D minor").genre == "classical"
     assert understand("techno for a string quartet").genre == "techno"
