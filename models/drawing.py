@@ -26,17 +26,17 @@ BELOW_ONE = 1 - 2**-20  # no random number may round to 1
 class Sampling(NamedTuple):
     """How fields are drawn: `temperature` 1 as learned, lower is safer, as where music goes on (docs/model.md);
     `top_p` the share of probability kept; `guidance` how firmly words are followed, 1 as learned (classifier-free
-    guidance, Ho and Salimans, 2022); `pitches` the part of the temperature that pitches are drawn at."""
+    guidance, Ho and Salimans, 2022); `pitch_factor` times the temperature is that of pitches."""
 
     temperature: float = 0.95
     top_p: float = 0.93
     guidance: float = 1.0
-    pitches: float = 1.0
+    pitch_factor: float = 1.0
 
     def of(self, field: int) -> Sampling:
         """This for one field of a note, its temperature the field's own."""
-        share = self.pitches if field == PITCH else 1.0
-        return self._replace(temperature=self.temperature * share, pitches=1.0)
+        factor = self.pitch_factor if field == PITCH else 1.0
+        return self._replace(temperature=self.temperature * factor, pitch_factor=1.0)
 
     @property
     def sharpness(self) -> np.float32:
@@ -51,7 +51,7 @@ class Sampling(NamedTuple):
 
 # Where there is no music around what is written the likeliest rhythms lead to themselves, while daring pitches lead
 # out of the key: see docs/quality.md.
-FROM_NOTHING = Sampling(temperature=1.15, top_p=0.96, pitches=0.87)
+FROM_NOTHING = Sampling(temperature=1.15, top_p=0.96, pitch_factor=0.87)
 
 
 class Desk:

@@ -468,7 +468,7 @@ def _joining(scanner: Scanner, phrases: list[Phrase], instruments: tuple[str, ..
         return False
     words = re.findall(r"[^\W\d_]+", scanner.low)
     between = re.findall(r"[^\W\d_]+", scanner.low[style:first])
-    return not {*lexicon.JOINERS}.isdisjoint(between) and {*lexicon.ALONE}.isdisjoint(words)
+    return not lexicon.JOINERS.isdisjoint(between) and lexicon.ALONE.isdisjoint(words)
 
 
 def _shared_duo(scanner: Scanner, phrases: list[Phrase], phrase: Phrase) -> bool:

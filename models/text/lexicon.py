@@ -304,9 +304,9 @@ NEGATORS = ("no", "without", "not", "without any", "without the", "no more", "do
 LIST_WORDS = ("or", "nor", "oder", "o", "ou", "ni", "and", "und", "y", "e", "et", "&", "+", ",", "any", "the")
 
 # What joins an instrument to a style's own ("reggae with trumpet"), unless something says that it is all.
-JOINERS = ("with", "featuring", "feat", "plus", "mit", "con", "avec")
-ALONE = ("only", "just", "solo", "alone", "duo", "duet", "trio", "quartet", "quintet", "unaccompanied", "nur",
-         "allein", "seulement", "seul", "sólo", "soltanto", "a cappella")  # fmt: skip
+JOINERS = frozenset({"with", "featuring", "feat", "plus", "mit", "con", "avec"})
+ALONE = frozenset({"only", "just", "solo", "alone", "duo", "duet", "trio", "quartet", "quintet", "unaccompanied",
+                   "nur", "allein", "seulement", "seul", "sólo", "soltanto"})  # fmt: skip
 
 # Words that carry nothing a sketch could keep to; others that fit nowhere are named to the user.
 SMALL_WORDS = frozenset(

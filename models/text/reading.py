@@ -146,15 +146,15 @@ def _nearness(text: str, likes: Sequence[str], encoder: SentenceEncoder | None) 
 def _rank_genres(text: str, facts: Facts, known: Styles, encoder: SentenceEncoder | None) -> Ranked:
     """Styles that are said, then those that the words come near to and the instruments suit. Words that all say
     something else, such as "string quartet in D minor", and words that nobody knows have no say in it."""
-    names = [name for name in known.genres if name not in facts.not_genres]
-    suiting = _suiting(facts.instruments, [known.genres[name] for name in names], known)
-    heard = [word for word in facts.colours if encoder is None or word in encoder.tokenizer]
+    genres = [genre for genre in known.genres.values() if genre.name not in facts.not_genres]
+    found = _suiting(facts.instruments, genres, known)
+    heard = facts.colours if encoder is None else [word for word in facts.colours if word in encoder.tokenizer]
     if heard or facts.moods or facts.genres or facts.drums or facts.swing:
-        near = _nearness(text, [_genre_text(known.genres[name]) for name in names], encoder)
-        suiting = [score + SUITING * suits for score, suits in zip(near, suiting, strict=True)]
-    scores = {name: round(score, 3) for name, score in zip(names, suiting, strict=True)}
+        near = _nearness(text, [_genre_text(genre) for genre in genres], encoder)
+        found = [score + SUITING * suits for score, suits in zip(near, found, strict=True)]
+    scores = {genre.name: round(score, 3) for genre, score in zip(genres, found, strict=True)}
     said = [name for name in facts.genres if name in scores]
-    rest = sorted((name for name in names if name not in said), key=lambda name: -scores[name])
+    rest = sorted((name for name in scores if name not in said), key=lambda name: -scores[name])
     ranked = [(name, 1.0) for name in said] + [(name, scores[name]) for name in rest if scores[name] >= NEAR]
     return tuple(ranked[:RANKED])
 

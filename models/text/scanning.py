@@ -81,12 +81,12 @@ def _phrases() -> dict[tuple[str, ...], tuple[tuple[str, object], ...]]:
         for name in (genre.name, *genre.also):
             add(name, "genre", genre.name)
     add("minor blues", "mode", "minor")
-    for phrase in ("jazz trio", "jazz quartet", "jazz quintet"):
-        add(phrase, "genre", "jazz")
     for phrase, meter in lexicon.METER_WORDS.items():
         add(phrase, "meter", meter)
     for phrase, names in lexicon.ENSEMBLES.items():
         add(phrase, "instruments", names)
+        if phrase.startswith("jazz "):
+            add(phrase, "genre", "jazz")
     for phrase, name in lexicon.instrument_words().items():
         add(phrase, "instruments", (name,))
     for phrase, span in (lexicon.TEMPO_WORDS | lexicon.TEMPO_PAIRS).items():

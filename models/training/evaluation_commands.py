@@ -72,7 +72,7 @@ def add_commands(commands: Any, weights: Path) -> None:
         command.add_argument("--candidates", type=int, default=4, help="answers of the network a piece")
         command.add_argument("--temperature", type=float, help="as the assistant draws where it is not given")
         command.add_argument("--top-p", type=float, help="the same")
-        command.add_argument("--pitches", type=float, help="the part of the temperature that pitches are drawn at")
+        command.add_argument("--pitch-factor", type=float, help="what the temperature is multiplied by for pitches")
         command.add_argument("--one-draft", action="store_true", help="keep the first draft instead of the best")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=1)
@@ -104,7 +104,7 @@ def _items(args: argparse.Namespace) -> tuple[list[Item], list[Item]]:
 
 
 def _sampling(args: argparse.Namespace, usual: Sampling = Sampling()) -> Sampling:
-    asked = {"temperature": args.temperature, "top_p": args.top_p, "pitches": args.pitches}
+    asked = {"temperature": args.temperature, "top_p": args.top_p, "pitch_factor": args.pitch_factor}
     return usual._replace(**{name: value for name, value in asked.items() if value is not None})
 
 
@@ -131,7 +131,7 @@ def _report(args: argparse.Namespace, title: str, tables: dict[str, list[Line]],
     if args.json:
         settings = {
             name: getattr(args, name)
-            for name in ("split", "pieces", "candidates", "temperature", "top_p", "pitches", "seed")
+            for name in ("split", "pieces", "candidates", "temperature", "top_p", "pitch_factor", "seed")
         }
         settings["model_hash"] = Engine(args.weights).model_hash
         rows = {

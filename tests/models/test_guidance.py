@@ -80,7 +80,7 @@ def test_pitches_can_be_drawn_colder_than_the_rest(generator: TransformerGenerat
     engine, rows = generator._engine, 40
     state = np.random.default_rng(4).normal(size=(1, engine.config.width)).astype(np.float32)
     hints, struck = np.full((rows, HINTS), NONE, dtype=np.int32), np.zeros((rows, ONSETS, MAX_BAR + 2), dtype=bool)
-    desk = Desk(engine, np.repeat(state, rows, axis=0), hints, struck, Sampling(1.0, 1.0, pitches=0.0))
+    desk = Desk(engine, np.repeat(state, rows, axis=0), hints, struck, Sampling(1.0, 1.0, pitch_factor=0.0))
     desk.enter()
     for row in range(rows):
         desk.throw(row, np.full(len(FIELDS), row / rows))

@@ -116,7 +116,7 @@ def cells(task: Task, rows: Rows) -> bool:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_it_writes_what_the_engine_writes(weights: Path, model: DescantModel, seed: int) -> None:
     task = random_task(np.random.default_rng(seed), bars=2, tracks=2)
-    seeds, sampling = [(seed, 0), (seed, 1)], Sampling(0.9, 0.95, pitches=0.7)
+    seeds, sampling = [(seed, 0), (seed, 1)], Sampling(0.9, 0.95, pitch_factor=0.7)
     written = model.generate(task, seeds, sampling)
     fast: list[Rows] = [[] for _ in seeds]
     for progress in TransformerGenerator(Engine(weights, bits=32)).generate(task, seeds, sampling):

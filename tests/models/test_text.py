@@ -535,6 +535,11 @@ def test_a_texture_that_is_named_is_no_style(text: str, texture: str, genre: str
     assert brief.textures[0] == (texture, 1.0) and brief.genre == genre
 
 
+def test_an_ensemble_that_is_called_jazz_names_the_style() -> None:
+    brief = understand("jazz piano trio in F", plain=True)
+    assert brief.genres[0] == ("jazz", 1.0) and brief.instruments[1:] == ("Acoustic Bass", "Drums")
+
+
 def test_words_that_nobody_knows_say_nothing_of_a_style() -> None:
     brief = understand("xyzzy for piano")
     assert brief.genre == understand("piano").genre
